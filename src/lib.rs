@@ -1,0 +1,10 @@
+#![doc = include_str!("../ARCHITECTURE.md")]
+#![warn(missing_docs)]
+
+// In layer order: a module may import only from those above it (tests/it/tidy.rs).
+pub mod clock;
+pub mod secret;
+
+pub mod backoff;
+pub mod telemetry;
+

@@ -1,0 +1,49 @@
+//! Names and descriptions of every metric, in one place. Modules keep *handles*
+//! (`metrics::counter!(NAME, …)` once, at construction): the macros look up a map each time.
+
+/// Logins at the broker, by `account`, `product` and `outcome`.
+pub const BROKER_LOGINS: &str = "tickgate_broker_logins_total";
+/// Seconds until a token's end, by `account` and `product`.
+pub const TOKEN_EXPIRY: &str = "tickgate_token_expiry_seconds";
+/// 1 while the feed is live, by `account`.
+pub const FEED_UP: &str = "tickgate_feed_up";
+/// Feed reconnects, by `account` and `reason`.
+pub const FEED_RECONNECTS: &str = "tickgate_feed_reconnects_total";
+/// Seconds since the last tick, by `account`.
+pub const FEED_LAST_TICK_AGE: &str = "tickgate_feed_last_tick_age_seconds";
+/// Ticks decoded from the broker, by `account`.
+pub const TICKS_RECEIVED: &str = "tickgate_ticks_received_total";
+/// Broker frames that could not be decoded, by `account`.
+pub const FRAMES_UNDECODABLE: &str = "tickgate_frames_undecodable_total";
+/// Broker messages of codes that are not read, by `account`.
+pub const MESSAGES_IGNORED: &str = "tickgate_messages_ignored_total";
+/// Ticks not published because their last price was not positive, by `account`.
+pub const TICKS_INVALID_PRICE: &str = "tickgate_ticks_invalid_price_total";
+/// Frames handed to consumers' sockets, by `encoding`.
+pub const FRAMES_SENT: &str = "tickgate_frames_sent_total";
+/// Frames replaced by a newer one before a slow consumer could read them.
+pub const TICKS_CONFLATED: &str = "tickgate_ticks_conflated_total";
+/// Consumers connected now.
+pub const CONSUMERS: &str = "tickgate_consumers";
+/// Consumers in conflation now.
+pub const CONSUMERS_SLOW: &str = "tickgate_consumers_slow";
+/// Consumers' connections that ended, by `reason`.
+pub const CONSUMERS_CLOSED: &str = "tickgate_consumers_closed_total";
+/// Connections refused before they became consumers, by `reason`.
+pub const CONSUMERS_REFUSED: &str = "tickgate_consumers_refused_total";
+/// Broker frame read to bytes handed to the consumer's socket, in seconds.
+pub const TICK_LATENCY: &str = "tickgate_tick_latency_seconds";
+/// Upstream subscriptions by `account` and `state` (wanted, confirmed, rejected).
+pub const SUBSCRIPTIONS: &str = "tickgate_subscriptions";
+/// Writes to consumers' sockets.
+pub const SOCKET_WRITES: &str = "tickgate_socket_writes_total";
+/// Batches handed to shards.
+pub const BATCHES: &str = "tickgate_batches_total";
+/// Rows of the instrument master that were skipped, by `account`.
+pub const MASTER_BAD_ROWS: &str = "tickgate_master_bad_rows";
+/// Instruments known, by `account`.
+pub const MASTER_INSTRUMENTS: &str = "tickgate_master_instruments";
+/// Failures to store a token, by `account` and `product`.
+pub const TOKEN_STORE_FAILURES: &str = "tickgate_token_store_failures_total";
+/// Child restarts after a panic or an unexpected end, by `actor`.
+pub const ACTOR_RESTARTS: &str = "tickgate_actor_restarts_total";
