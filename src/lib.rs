@@ -8,3 +8,5 @@ pub mod secret;
 pub mod backoff;
 pub mod telemetry;
 
+pub mod market;
+
