@@ -9,4 +9,5 @@ pub mod backoff;
 pub mod telemetry;
 
 pub mod market;
+pub mod protocol;
 

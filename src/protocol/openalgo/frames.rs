@@ -1,0 +1,297 @@
+//! Writes control frames to consumers as OpenAlgo's clients read them: answers and errors.
+//! Not market data, and not the WebSocket header.
+
+use serde_json::value::RawValue;
+
+use crate::market::Exchange;
+use crate::protocol::Mode;
+
+/// What an error frame says. OpenAlgo's clients branch on `code`.
+pub fn error(code: &str, message: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"status\":\"error\",\"code\":");
+    push_string(code, out);
+    out.extend_from_slice(b",\"message\":");
+    push_string(message, out);
+    out.push(b'}');
+}
+
+/// A refused authentication. The `type` is ours: with it the Python client logs the reason,
+/// and no client minds.
+pub fn auth_error(message: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(
+        b"{\"type\":\"auth\",\"status\":\"error\",\"code\":\"AUTHENTICATION_ERROR\",\"message\":",
+    );
+    push_string(message, out);
+    out.push(b'}');
+}
+
+/// An accepted authentication.
+pub fn auth_ok(broker: &str, user: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(
+        b"{\"type\":\"auth\",\"status\":\"success\",\"message\":\"Authentication successful\",\"broker\":",
+    );
+    push_string(broker, out);
+    out.extend_from_slice(b",\"user_id\":");
+    push_string(user, out);
+    out.extend_from_slice(b",\"supported_features\":{\"ltp\":true,\"quote\":true,\"depth\":true}}");
+}
+
+/// The outcome for one name in an acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome<'a> {
+    /// As the consumer wrote it.
+    pub symbol: &'a str,
+    /// As the consumer wrote it.
+    pub exchange: &'a str,
+    /// Why not, if not.
+    pub error: Option<String>,
+}
+
+/// Acknowledges a subscribe frame: `partial` as soon as anything failed.
+pub fn subscribe_ack(
+    outcomes: &[Outcome<'_>],
+    mode: Mode,
+    broker: &str,
+    request_id: Option<&RawValue>,
+    out: &mut Vec<u8>,
+) {
+    let partial = outcomes.iter().any(|o| o.error.is_some());
+    out.extend_from_slice(b"{\"type\":\"subscribe\",\"status\":");
+    push_string(if partial { "partial" } else { "success" }, out);
+    out.extend_from_slice(b",\"subscriptions\":[");
+    for (index, outcome) in outcomes.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        push_outcome(outcome, out);
+        if outcome.error.is_none() {
+            // Five levels are what XTS has, whatever was asked for.
+            out.extend_from_slice(b",\"mode\":");
+            push_string(mode.label(), out);
+            out.extend_from_slice(b",\"depth\":5");
+        }
+        push_broker(broker, out);
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"],\"message\":\"Subscription processing complete\"");
+    push_end(broker, request_id, out);
+}
+
+/// Acknowledges an unsubscribe frame.
+pub fn unsubscribe_ack(
+    outcomes: &[Outcome<'_>],
+    broker: &str,
+    request_id: Option<&RawValue>,
+    out: &mut Vec<u8>,
+) {
+    let failed = outcomes.iter().filter(|o| o.error.is_some()).count();
+    let status = match failed {
+        0 => "success",
+        n if n == outcomes.len() => "error",
+        _ => "partial",
+    };
+    out.extend_from_slice(b"{\"type\":\"unsubscribe\",\"status\":");
+    push_string(status, out);
+    out.extend_from_slice(b",\"message\":\"Unsubscription processing complete\"");
+    for (name, wanted) in [("successful", false), ("failed", true)] {
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":[");
+        for (index, outcome) in outcomes.iter().filter(|o| o.error.is_some() == wanted).enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            push_outcome(outcome, out);
+            push_broker(broker, out);
+            out.push(b'}');
+        }
+        out.push(b']');
+    }
+    push_end(broker, request_id, out);
+}
+
+fn push_outcome(outcome: &Outcome<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"symbol\":");
+    push_string(outcome.symbol, out);
+    out.extend_from_slice(b",\"exchange\":");
+    push_string(outcome.exchange, out);
+    match &outcome.error {
+        None => out.extend_from_slice(b",\"status\":\"success\""),
+        Some(message) => {
+            out.extend_from_slice(b",\"status\":\"error\",\"message\":");
+            push_string(message, out);
+        }
+    }
+}
+
+/// Answers an application ping. The echoes keep their JSON types.
+pub fn pong(now_ms: i64, timestamp: Option<&RawValue>, ping_id: Option<&RawValue>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":\"pong\",\"status\":\"success\",\"server_timestamp\":");
+    out.extend_from_slice(itoa::Buffer::new().format(now_ms).as_bytes());
+    push_raw(b",\"client_timestamp\":", timestamp, out);
+    push_raw(b",\"_pingId\":", ping_id, out);
+    out.push(b'}');
+}
+
+/// Which broker is behind us, and whether its feed is live.
+pub fn broker_info(broker: &str, user: &str, connected: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":\"broker_info\",\"status\":\"success\"");
+    push_broker(broker, out);
+    out.extend_from_slice(b",\"adapter_status\":");
+    push_string(if connected { "connected" } else { "disconnected" }, out);
+    out.extend_from_slice(b",\"user_id\":");
+    push_string(user, out);
+    out.push(b'}');
+}
+
+/// The brokers this server can stand before: the one it is configured for.
+pub fn supported_brokers(broker: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":\"supported_brokers\",\"status\":\"success\",\"brokers\":[");
+    push_string(broker, out);
+    out.extend_from_slice(b"],\"count\":1}");
+}
+
+/// Acknowledges `unsubscribe_orders`, which can only succeed.
+pub fn unsubscribe_orders_ack(request_id: Option<&RawValue>, out: &mut Vec<u8>) {
+    out.extend_from_slice(
+        b"{\"type\":\"unsubscribe_orders\",\"status\":\"success\",\"message\":\"Unsubscribed from order updates\"",
+    );
+    push_raw(b",\"request_id\":", request_id, out);
+    out.push(b'}');
+}
+
+/// The broker refused an instrument after it was acknowledged.
+pub fn subscription_rejected(symbol: &str, exchange: Exchange, message: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"status\":\"error\",\"code\":\"SUBSCRIPTION_REJECTED\",\"message\":");
+    push_string(message, out);
+    out.extend_from_slice(b",\"symbol\":");
+    push_string(symbol, out);
+    out.extend_from_slice(b",\"exchange\":");
+    push_string(exchange.as_str(), out);
+    out.push(b'}');
+}
+
+fn push_end(broker: &str, request_id: Option<&RawValue>, out: &mut Vec<u8>) {
+    push_broker(broker, out);
+    push_raw(b",\"request_id\":", request_id, out);
+    out.push(b'}');
+}
+
+fn push_broker(broker: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"broker\":");
+    push_string(broker, out);
+}
+
+fn push_raw(key: &[u8], value: Option<&RawValue>, out: &mut Vec<u8>) {
+    if let Some(value) = value {
+        out.extend_from_slice(key);
+        out.extend_from_slice(value.get().as_bytes());
+    }
+}
+
+/// Appends a JSON string.
+pub(super) fn push_string(text: &str, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.push(b'"');
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            0..=0x1f => out.extend_from_slice(&[
+                b'\\',
+                b'u',
+                b'0',
+                b'0',
+                HEX[usize::from(byte >> 4)],
+                HEX[usize::from(byte & 15)],
+            ]),
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> Value {
+        let mut out = Vec::new();
+        write(&mut out);
+        serde_json::from_slice(&out).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out)))
+    }
+
+    fn outcome(symbol: &'static str, error: Option<&str>) -> Outcome<'static> {
+        Outcome { symbol, exchange: "NSE", error: error.map(str::to_owned) }
+    }
+
+    #[test]
+    fn the_frames_openalgo_clients_know() {
+        assert_eq!(
+            written(|out| auth_ok("jainamxts", "alice", out)),
+            json!({"type":"auth","status":"success","message":"Authentication successful","broker":"jainamxts",
+                "user_id":"alice","supported_features":{"ltp":true,"quote":true,"depth":true}})
+        );
+        assert_eq!(
+            written(|out| error("INVALID_JSON", "Invalid JSON message", out)),
+            json!({"status":"error","code":"INVALID_JSON","message":"Invalid JSON message"})
+        );
+        let id = RawValue::from_string("\"r-7\"".to_owned()).unwrap();
+        assert_eq!(
+            written(|out| subscribe_ack(
+                &[outcome("SBIN", None), outcome("NOPE", Some("Symbol NOPE not found for exchange NSE"))],
+                Mode::Quote,
+                "b",
+                Some(&id),
+                out
+            )),
+            json!({"type":"subscribe","status":"partial","message":"Subscription processing complete","broker":"b",
+                "request_id":"r-7","subscriptions":[
+                {"symbol":"SBIN","exchange":"NSE","status":"success","mode":"Quote","depth":5,"broker":"b"},
+                {"symbol":"NOPE","exchange":"NSE","status":"error","message":"Symbol NOPE not found for exchange NSE","broker":"b"}]})
+        );
+        assert_eq!(
+            written(|out| unsubscribe_ack(
+                &[outcome("SBIN", None), outcome("ZZ", Some("why"))],
+                "b",
+                None,
+                out
+            )),
+            json!({"type":"unsubscribe","status":"partial","message":"Unsubscription processing complete","broker":"b",
+                "successful":[{"symbol":"SBIN","exchange":"NSE","status":"success","broker":"b"}],
+                "failed":[{"symbol":"ZZ","exchange":"NSE","status":"error","message":"why","broker":"b"}]})
+        );
+        let status = |o: &[Outcome<'_>]| written(|out| unsubscribe_ack(o, "b", None, out))["status"].clone();
+        assert_eq!((status(&[]), status(&[outcome("A", Some("x"))])), (json!("success"), json!("error")));
+        let stamp = RawValue::from_string("1.5".to_owned()).unwrap();
+        assert_eq!(
+            written(|out| pong(7, Some(&stamp), Some(&id), out)),
+            json!({"type":"pong","status":"success","server_timestamp":7,"client_timestamp":1.5,"_pingId":"r-7"})
+        );
+        assert_eq!(
+            written(|out| broker_info("b", "u", false, out)),
+            json!({"type":"broker_info","status":"success","broker":"b","adapter_status":"disconnected","user_id":"u"})
+        );
+        assert_eq!(
+            written(|out| supported_brokers("b", out)),
+            json!({"type":"supported_brokers","status":"success","brokers":["b"],"count":1})
+        );
+        assert_eq!(
+            written(|out| subscription_rejected("SBIN", Exchange::Nse, "no", out)),
+            json!({"status":"error","code":"SUBSCRIPTION_REJECTED","message":"no","symbol":"SBIN","exchange":"NSE"})
+        );
+        assert_eq!(written(|out| auth_error("Invalid API key", out))["type"], "auth");
+        assert_eq!(written(|out| unsubscribe_orders_ack(None, out))["type"], "unsubscribe_orders");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives_as_a_json_string(text in any::<String>()) {
+            let mut out = Vec::new();
+            push_string(&text, &mut out);
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+    }
+}

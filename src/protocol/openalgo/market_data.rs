@@ -1,0 +1,193 @@
+//! Writes market-data frames as OpenAlgo's clients read them: every spelling of every field.
+//! Not the WebSocket header, and not the decision who gets what: the hub does both.
+
+use crate::clock::UnixNanos;
+use crate::market::{DEPTH_LEVELS, Depth, DepthSide, Exchange, LastTrade, Price, Quote};
+use crate::protocol::Mode;
+use crate::protocol::openalgo::frames::push_string;
+use crate::protocol::openalgo::number::{push_hundredths, push_i64, push_price};
+
+/// The part of a frame that is the same for every tick of a topic: all that stands before
+/// the last price. The envelope's `symbol` and `exchange` come before `data`, because the
+/// AmiBroker plugin takes the first it finds; they stand in `data` again for the charts client.
+pub fn prefix(symbol: &str, exchange: Exchange, mode: Mode, broker: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(192);
+    out.extend_from_slice(b"{\"type\":\"market_data\",");
+    push_name(symbol, exchange, mode, &mut out);
+    out.extend_from_slice(b",\"broker\":");
+    push_string(broker, &mut out);
+    out.extend_from_slice(b",\"data\":{");
+    push_name(symbol, exchange, mode, &mut out);
+    out.extend_from_slice(b",\"ltp\":");
+    out.shrink_to_fit();
+    out
+}
+
+/// `mode` is a JSON integer: the Python client drops the frame silently otherwise.
+fn push_name(symbol: &str, exchange: Exchange, mode: Mode, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\"symbol\":");
+    push_string(symbol, out);
+    out.extend_from_slice(b",\"exchange\":");
+    push_string(exchange.as_str(), out);
+    out.extend_from_slice(b",\"mode\":");
+    out.push(b'0' + mode.number());
+}
+
+/// Appends an LTP frame: mode 1. `volume` is left out until it is known.
+pub fn write_ltp(prefix: &[u8], last: &LastTrade, volume: Option<i64>, recv: UnixNanos, out: &mut Vec<u8>) {
+    out.extend_from_slice(prefix);
+    push_price(last.price, out);
+    push_trade_time(last.time, out);
+    push_integer(b",\"ltq\":", last.size, out);
+    push_integer(b",\"last_trade_quantity\":", last.size, out);
+    if let Some(volume) = volume {
+        push_integer(b",\"volume\":", volume, out);
+    }
+    push_end(recv, out);
+}
+
+/// Appends a Quote frame: mode 2. `oi` is left out until it is known.
+pub fn write_quote(prefix: &[u8], quote: &Quote, oi: Option<i64>, recv: UnixNanos, out: &mut Vec<u8>) {
+    let last = &quote.last;
+    out.extend_from_slice(prefix);
+    push_price(last.price, out);
+    push_trade_time(last.time, out);
+    push_ohl(quote, out);
+    push_decimal(b",\"prev_close\":", quote.close, out);
+    push_integer(b",\"volume\":", quote.volume, out);
+    push_integer(b",\"last_trade_quantity\":", last.size, out);
+    push_integer(b",\"last_quantity\":", last.size, out);
+    push_integer(b",\"ltq\":", last.size, out);
+    push_decimal(b",\"avg_trade_price\":", quote.average, out);
+    push_decimal(b",\"average_price\":", quote.average, out);
+    let change = change(last.price, quote.close);
+    out.extend_from_slice(b",\"change\":");
+    push_hundredths(change.hundredths, out);
+    out.extend_from_slice(b",\"change_percent\":");
+    push_hundredths(change.percent_hundredths, out);
+    push_totals(quote, out);
+    if let Some(oi) = oi {
+        push_integer(b",\"oi\":", oi, out);
+    }
+    push_decimal(b",\"bid_price\":", quote.bid.price, out);
+    push_integer(b",\"bid_size\":", quote.bid.size, out);
+    push_decimal(b",\"ask_price\":", quote.ask.price, out);
+    push_integer(b",\"ask_size\":", quote.ask.size, out);
+    push_end(recv, out);
+}
+
+/// Appends a Depth frame: mode 3, completed by the instrument's last quote.
+pub fn write_depth(
+    prefix: &[u8],
+    quote: &Quote,
+    depth: &Depth,
+    oi: Option<i64>,
+    recv: UnixNanos,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(prefix);
+    push_price(quote.last.price, out);
+    push_trade_time(quote.last.time, out);
+    push_integer(b",\"volume\":", quote.volume, out);
+    push_ohl(quote, out);
+    if let Some(oi) = oi {
+        push_integer(b",\"oi\":", oi, out);
+    }
+    push_totals(quote, out);
+    // XTS sends no circuit limits with ticks; OpenAlgo's XTS adapters send zeros.
+    out.extend_from_slice(b",\"upper_circuit\":0,\"lower_circuit\":0,\"depth\":{\"buy\":[");
+    push_side(&depth.bids, out);
+    out.extend_from_slice(b"],\"sell\":[");
+    push_side(&depth.asks, out);
+    out.extend_from_slice(b"]}");
+    push_end(recv, out);
+}
+
+/// All five levels, empty ones as zeros: the charts client reads a fixed number.
+fn push_side(side: &DepthSide, out: &mut Vec<u8>) {
+    for index in 0..DEPTH_LEVELS {
+        let level = side.level(index);
+        out.extend_from_slice(if index == 0 { b"{\"price\":" } else { b",{\"price\":" });
+        push_price(level.price, out);
+        push_integer(b",\"quantity\":", level.size, out);
+        push_integer(b",\"orders\":", i64::from(level.orders), out);
+        out.push(b'}');
+    }
+}
+
+/// Open, high, low and the previous close. Never `null`: the Python client loses the callback.
+fn push_ohl(quote: &Quote, out: &mut Vec<u8>) {
+    push_decimal(b",\"open\":", quote.open, out);
+    push_decimal(b",\"high\":", quote.high, out);
+    push_decimal(b",\"low\":", quote.low, out);
+    push_decimal(b",\"close\":", quote.close, out);
+}
+
+fn push_totals(quote: &Quote, out: &mut Vec<u8>) {
+    push_integer(b",\"total_buy_quantity\":", quote.total_buy, out);
+    push_integer(b",\"total_sell_quantity\":", quote.total_sell, out);
+}
+
+/// `ltt` in epoch milliseconds; left out if there never was a trade.
+fn push_trade_time(time: UnixNanos, out: &mut Vec<u8>) {
+    if time > UnixNanos::ZERO {
+        push_integer(b",\"ltt\":", time.as_millis(), out);
+    }
+}
+
+fn push_end(recv: UnixNanos, out: &mut Vec<u8>) {
+    push_integer(b",\"timestamp\":", recv.as_millis(), out);
+    out.extend_from_slice(b"}}");
+}
+
+fn push_integer<const N: usize>(key: &[u8; N], value: i64, out: &mut Vec<u8>) {
+    out.extend_from_slice(key);
+    push_i64(value, out);
+}
+
+fn push_decimal<const N: usize>(key: &[u8; N], value: Price, out: &mut Vec<u8>) {
+    out.extend_from_slice(key);
+    push_price(value, out);
+}
+
+/// The change since the previous close, in hundredths of a rupee and of a per cent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Change {
+    hundredths: i64,
+    percent_hundredths: i64,
+}
+
+/// Units of [`Price`] in a hundredth.
+const HUNDREDTH: i64 = 10_000_000;
+
+/// Rounds half away from zero. Both are zero if there is no previous close.
+fn change(last: Price, close: Price) -> Change {
+    if !close.is_positive() {
+        return Change { hundredths: 0, percent_hundredths: 0 };
+    }
+    let difference = last.as_nanos().saturating_sub(close.as_nanos());
+    let percent = match difference.checked_mul(10_000) {
+        Some(scaled) => divide_rounded(scaled, close.as_nanos()),
+        None => divide_rounded_wide(i128::from(difference) * 10_000, close.as_nanos()),
+    };
+    Change { hundredths: divide_rounded(difference, HUNDREDTH), percent_hundredths: percent }
+}
+
+/// `divisor` is above zero.
+fn divide_rounded(value: i64, divisor: i64) -> i64 {
+    let (quotient, rest) = (value / divisor, value % divisor);
+    // rest.abs() < divisor, so the doubled rest fits where divisor is at most half the range;
+    // comparing with the difference avoids the doubling.
+    if rest.abs() >= divisor - rest.abs() { quotient + value.signum() } else { quotient }
+}
+
+fn divide_rounded_wide(value: i128, divisor: i64) -> i64 {
+    let divisor = i128::from(divisor);
+    let (quotient, rest) = (value / divisor, value % divisor);
+    let rounded = if rest.abs() * 2 >= divisor { quotient + value.signum() } else { quotient };
+    i64::try_from(rounded).unwrap_or(if rounded > 0 { i64::MAX } else { i64::MIN })
+}
+
+#[cfg(test)]
+#[path = "market_data_tests.rs"]
+mod tests;

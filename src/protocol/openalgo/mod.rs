@@ -1,0 +1,7 @@
+//! The OpenAlgo client protocol, server side: what consumers may say and what they are told.
+//! Not the transport: frames here are JSON text, [`crate::protocol::websocket`] wraps them.
+
+pub mod command;
+pub mod frames;
+pub mod market_data;
+mod number;
