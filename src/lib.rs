@@ -11,3 +11,5 @@ pub mod telemetry;
 pub mod market;
 pub mod protocol;
 
+pub mod hub;
+

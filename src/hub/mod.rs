@@ -1,0 +1,224 @@
+//! Takes ticks, encodes each once per topic that somebody holds, hands batches to shards.
+//! Knows no broker, no shard's insides and no socket.
+
+mod batch;
+mod mailbox;
+mod publisher;
+mod queue;
+mod topic;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, watch};
+
+pub use batch::{Batch, Entry};
+pub use publisher::{Counters, Publisher};
+pub use queue::{ShardEvent, ShardQueue};
+pub use topic::{Encoding, TopicId, TopicKey};
+
+use crate::clock::UnixNanos;
+use crate::hub::mailbox::Mailbox;
+use crate::hub::publisher::Memory;
+use crate::hub::queue::Queue;
+use crate::hub::topic::{Change, Table};
+use crate::market::{InstrumentId, KindSet};
+
+/// Number of a feed; an account's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FeedId(pub u32);
+
+/// Number of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(u16);
+
+impl ShardId {
+    /// No shard in particular.
+    const NONE: Self = Self(u16::MAX);
+}
+
+/// How a feed is doing, as consumers may be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FeedState {
+    /// On the way up.
+    Connecting,
+    /// Connected and subscribed.
+    Live,
+    /// Not connected.
+    Down {
+        /// Since when.
+        since: UnixNanos,
+        /// Why, without secrets.
+        reason: Arc<str>,
+    },
+}
+
+/// A feed's place at the hub. It outlives the feed's publishers, so that the next one goes on
+/// where the last one ended.
+#[derive(Debug)]
+struct Seat {
+    mailbox: Arc<Mailbox>,
+    /// What the last publisher knew; `None` while there is one.
+    memory: Option<Memory>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    broker: Box<str>,
+    table: Mutex<Table>,
+    seats: Mutex<HashMap<FeedId, Seat>>,
+    shards: ArcSwap<Vec<Arc<Queue>>>,
+    next_shard: AtomicU16,
+    progress: Arc<Notify>,
+    interest: watch::Sender<u64>,
+    feeds: Mutex<HashMap<FeedId, FeedState>>,
+    rejected: Mutex<HashMap<InstrumentId, Arc<str>>>,
+}
+
+/// The meeting point of feeds and shards. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Hub(Arc<Inner>);
+
+impl Hub {
+    /// A hub whose frames name `broker`.
+    pub fn new(broker: &str) -> Self {
+        Self(Arc::new(Inner {
+            broker: broker.into(),
+            table: Mutex::default(),
+            seats: Mutex::default(),
+            shards: ArcSwap::default(),
+            next_shard: AtomicU16::new(0),
+            progress: Arc::default(),
+            interest: watch::Sender::new(0),
+            feeds: Mutex::default(),
+            rejected: Mutex::default(),
+        }))
+    }
+
+    /// Takes a topic for a shard, when its first consumer wants it. The last value, if one is
+    /// known, comes to this shard in a batch soon ([`Entry::only`]).
+    pub fn acquire(&self, shard: ShardId, key: TopicKey) -> TopicId {
+        let mut table = lock(&self.0.table);
+        let (id, change) = table.acquire(key, shard, &self.0.broker);
+        self.tell(&change);
+        drop(table);
+        // Even if others hold it already: the publisher has a last value to send.
+        self.0.interest.send_modify(|revision| *revision += 1);
+        id
+    }
+
+    /// Leaves a topic, when a shard's last consumer of it is gone.
+    pub fn release(&self, topic: TopicId) {
+        let mut table = lock(&self.0.table);
+        let Some((change, moved)) = table.release(topic) else {
+            debug_assert!(false, "a topic was released more often than taken");
+            return;
+        };
+        if let Some(change) = change {
+            self.tell(&change);
+        }
+        drop(table);
+        if moved {
+            self.0.interest.send_modify(|revision| *revision += 1);
+        }
+    }
+
+    fn tell(&self, change: &Change) {
+        for seat in lock(&self.0.seats).values() {
+            seat.mailbox.post(change.clone());
+        }
+    }
+
+    /// Adds a shard; batches published from now on reach it.
+    pub fn attach_shard(&self) -> ShardQueue {
+        let id = ShardId(self.0.next_shard.fetch_add(1, Ordering::Relaxed));
+        let queue = Arc::new(Queue::default());
+        self.0.shards.rcu(|shards| {
+            let mut shards: Vec<_> = shards.iter().filter(|q| !q.is_closed()).cloned().collect();
+            shards.push(Arc::clone(&queue));
+            shards
+        });
+        ShardQueue { id, queue, progress: Arc::clone(&self.0.progress) }
+    }
+
+    /// A publisher for a feed: last values and sequence numbers are those of the feed's
+    /// publisher before it. A feed has one at a time: an earlier one that still lives learns
+    /// of no further topics, and what it knows is lost.
+    pub fn publisher(&self, feed: FeedId) -> Publisher {
+        let table = lock(&self.0.table);
+        let mut seats = lock(&self.0.seats);
+        if let Some(seat) = seats.get_mut(&feed)
+            && let Some(memory) = seat.memory.take()
+        {
+            return Publisher::new(Arc::clone(&self.0), feed, Arc::clone(&seat.mailbox), memory);
+        }
+        let mailbox = Arc::new(Mailbox::default());
+        table.all().for_each(|change| mailbox.post(change));
+        seats.insert(feed, Seat { mailbox: Arc::clone(&mailbox), memory: None });
+        Publisher::new(Arc::clone(&self.0), feed, mailbox, Memory::default())
+    }
+
+    /// Moves whenever a shard takes a topic, or its last holder leaves it. Who sees it move
+    /// reads [`Self::wanted`] and has the feed's publisher [refreshed](Publisher::refresh).
+    pub fn interest(&self) -> watch::Receiver<u64> {
+        self.0.interest.subscribe()
+    }
+
+    /// What to hold at the broker, in no particular order: `Depth` while anybody wants depth,
+    /// else `Quote`; `OpenInterest` beside it where the segment has any and the mode shows it.
+    pub fn wanted(&self) -> Vec<(InstrumentId, KindSet)> {
+        lock(&self.0.table).wanted()
+    }
+
+    /// Says how a feed is doing; shards are told if it changed.
+    pub fn set_feed_state(&self, feed: FeedId, state: FeedState) {
+        let old = lock(&self.0.feeds).insert(feed, state.clone());
+        if old.as_ref() != Some(&state) {
+            self.broadcast(&ShardEvent::FeedState(feed, state));
+        }
+    }
+
+    /// How a feed is doing, if it ever said.
+    pub fn feed_state(&self, feed: FeedId) -> Option<FeedState> {
+        lock(&self.0.feeds).get(&feed).cloned()
+    }
+
+    /// Whether any feed is live.
+    pub fn any_feed_live(&self) -> bool {
+        lock(&self.0.feeds).values().any(|state| *state == FeedState::Live)
+    }
+
+    /// Notes that the broker refused an instrument, and tells its holders once.
+    pub fn reject(&self, instrument: InstrumentId, message: &str) {
+        let message: Arc<str> = message.into();
+        if lock(&self.0.rejected).insert(instrument, Arc::clone(&message)).is_none() {
+            self.broadcast(&ShardEvent::Rejected { instrument, message });
+        }
+    }
+
+    /// Why the broker refuses an instrument, if it does.
+    pub fn rejection(&self, instrument: InstrumentId) -> Option<Arc<str>> {
+        lock(&self.0.rejected).get(&instrument).cloned()
+    }
+
+    /// Forgets a refusal: it will be asked for again.
+    pub fn clear_rejection(&self, instrument: InstrumentId) {
+        lock(&self.0.rejected).remove(&instrument);
+    }
+
+    fn broadcast(&self, event: &ShardEvent) {
+        for queue in self.0.shards.load().iter() {
+            queue.push(event.clone());
+        }
+    }
+}
+
+/// Nothing panics while one of the hub's locks is held; a poisoned one is still whole.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

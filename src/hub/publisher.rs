@@ -1,0 +1,368 @@
+//! One feed's way into the hub: numbers ticks, keeps last values, encodes each used topic
+//! once into the open batch. Owned by the feed task; awaits nothing while publishing.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::clock::UnixNanos;
+use crate::hub::batch::{Batch, Entry};
+use crate::hub::mailbox::Mailbox;
+use crate::hub::queue::ShardEvent;
+use crate::hub::topic::{Change, Encoding, Topic};
+use crate::hub::{FeedId, Inner, ShardId, lock};
+use crate::market::{Depth, InstrumentId, LastTrade, Quote, Tick, TickBody};
+use crate::protocol::Mode;
+use crate::protocol::openalgo::market_data::{write_depth, write_ltp, write_quote};
+use crate::protocol::websocket;
+
+/// Batches kept for re-use.
+const POOL: usize = 16;
+/// A shard that has more than this waiting makes the publisher wait. Few batches, because
+/// what waits at the broker's socket meanwhile becomes *one* larger batch, which costs a shard
+/// one write per consumer; a long queue of small ones costs as many writes as batches, and
+/// every tick in it waits for all of them.
+const BEHIND_BYTES: usize = 8 << 20;
+const BEHIND_BATCHES: usize = 1;
+/// A batch is handed over at this size at the latest, whatever the feed task does.
+const BATCH_LIMIT: usize = 4 << 20;
+
+/// Exact counts since the publisher was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Ticks taken, snapshots included.
+    pub ticks: u64,
+    /// Frames encoded, each once whatever the number of shards and consumers.
+    pub frames: u64,
+    /// Batches handed over.
+    pub batches: u64,
+    /// Bytes of all batches.
+    pub bytes: u64,
+    /// Depth ticks that came before any quote of their instrument and could not be shown.
+    pub depth_without_quote: u64,
+    /// Snapshot ticks passed over because a live tick was newer.
+    pub stale_snapshots: u64,
+    /// Ticks without a positive last price. Decoders drop them already; none is ever shown.
+    pub invalid_price: u64,
+}
+
+/// What is known of an instrument.
+#[derive(Debug, Default)]
+struct Slot {
+    /// Venue messages published, from 1. A message that yields a quote and a depth tick is
+    /// one, so that a consumer of any mode sees no hole.
+    sequence: u64,
+    quote: Option<(Quote, UnixNanos)>,
+    depth: Option<(Depth, UnixNanos)>,
+    /// A last price that came alone and is newer than the quote's.
+    last: Option<(LastTrade, UnixNanos)>,
+    open_interest: Option<i64>,
+    live: Live,
+    /// Used topics, at most one per mode, encoding and name.
+    topics: Vec<Topic>,
+}
+
+/// When the last live tick of each kind was received; `ZERO` before the first of this
+/// generation. By kind: a live quote does not make a snapshot of the book old.
+#[derive(Debug, Default)]
+struct Live {
+    price: UnixNanos,
+    depth: UnixNanos,
+    open_interest: UnixNanos,
+}
+
+impl Live {
+    fn of(&mut self, body: &TickBody) -> Option<&mut UnixNanos> {
+        match body {
+            TickBody::LastTrade(_) | TickBody::Quote(_) => Some(&mut self.price),
+            TickBody::Depth(_) => Some(&mut self.depth),
+            TickBody::OpenInterest(_) => Some(&mut self.open_interest),
+            TickBody::Bar(_) => None,
+        }
+    }
+}
+
+/// What a publisher knows; the hub keeps it for the feed's next publisher.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    slots: Vec<Slot>,
+    numbers: HashMap<InstrumentId, u32, foldhash::fast::FixedState>,
+}
+
+/// Publishes one feed's ticks. It may live as long as the feed task or longer: what it knows
+/// is handed to the feed's next publisher when it is dropped.
+#[derive(Debug)]
+pub struct Publisher {
+    inner: Arc<Inner>,
+    feed: FeedId,
+    mailbox: Arc<Mailbox>,
+    memory: Memory,
+    open: Batch,
+    pool: VecDeque<Arc<Batch>>,
+    changes: Vec<Change>,
+    counters: Counters,
+}
+
+impl Publisher {
+    pub(super) fn new(inner: Arc<Inner>, feed: FeedId, mailbox: Arc<Mailbox>, memory: Memory) -> Self {
+        Self {
+            inner,
+            feed,
+            mailbox,
+            memory,
+            open: Batch::default(),
+            pool: VecDeque::with_capacity(POOL),
+            changes: Vec::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Publishes live ticks: stores their values and encodes a frame per used topic. Follow
+    /// it with [`Self::flush`].
+    pub fn publish(&mut self, ticks: &[Tick]) {
+        self.refresh();
+        for tick in ticks {
+            let slot = self.slot(tick.instrument);
+            if let Some(live) = self.memory.slots[slot].live.of(&tick.body) {
+                *live = tick.ts_recv;
+            }
+            self.take(slot, tick);
+        }
+    }
+
+    /// Publishes values that came with a request sent at `asked_at`. Where a live tick of the
+    /// same kind was received since, the snapshot is passed over: it never undoes a live value.
+    pub fn publish_snapshot(&mut self, asked_at: UnixNanos, ticks: &[Tick]) {
+        self.refresh();
+        for tick in ticks {
+            let slot = self.slot(tick.instrument);
+            if self.memory.slots[slot].live.of(&tick.body).is_some_and(|live| *live >= asked_at) {
+                self.counters.stale_snapshots += 1;
+            } else {
+                self.take(slot, tick);
+            }
+        }
+    }
+
+    /// Learns which topics have been taken and left since the last call; a shard that has
+    /// just taken one gets the last value, if there is any. Follow it with [`Self::flush`].
+    pub fn refresh(&mut self) {
+        let mut changes = std::mem::take(&mut self.changes);
+        if self.mailbox.collect(&mut changes) {
+            for change in changes.drain(..) {
+                self.learn(change);
+            }
+        }
+        self.changes = changes;
+    }
+
+    fn learn(&mut self, change: Change) {
+        match change {
+            Change::Taken { instrument, topic, shard } => {
+                let slot = self.slot(instrument);
+                let known = &mut self.memory.slots[slot].topics;
+                if !known.iter().any(|t| t.id == topic.id) {
+                    known.push(topic.clone());
+                }
+                if shard != ShardId::NONE {
+                    encode(&mut self.open, &mut self.counters, &self.memory.slots[slot], &topic, Some(shard));
+                }
+            }
+            Change::Left { instrument, topic } => {
+                let slot = self.slot(instrument);
+                self.memory.slots[slot].topics.retain(|t| t.id != topic);
+            }
+        }
+    }
+
+    /// Forgets the values of instruments that are subscribed no more at the broker: by the
+    /// time somebody wants them again they would be old, and a snapshot comes with the new
+    /// subscription. Sequence numbers go on.
+    pub fn forget(&mut self, instruments: &[InstrumentId]) {
+        for instrument in instruments {
+            if let Some(&slot) = self.memory.numbers.get(instrument) {
+                let known = &mut self.memory.slots[slot as usize];
+                *known = Slot {
+                    sequence: known.sequence,
+                    topics: std::mem::take(&mut known.topics),
+                    ..Slot::default()
+                };
+            }
+        }
+    }
+
+    /// To be called when the feed has been opened anew: what was live before is so no more,
+    /// and a snapshot may replace it.
+    pub fn new_generation(&mut self) {
+        for slot in &mut self.memory.slots {
+            slot.live = Live::default();
+        }
+    }
+
+    /// Hands the open batch to every shard, one wake each. Does nothing if it is empty.
+    pub fn flush(&mut self) {
+        if self.open.entries.is_empty() {
+            return;
+        }
+        let next = self.spare();
+        let mut full = match next {
+            Some(spare) => spare,
+            None => Arc::new(Batch::default()),
+        };
+        if let Some(batch) = Arc::get_mut(&mut full) {
+            std::mem::swap(batch, &mut self.open);
+        }
+        self.counters.batches += 1;
+        self.counters.bytes += full.bytes.len() as u64;
+        let shards = self.inner.shards.load();
+        for queue in shards.iter() {
+            queue.push(ShardEvent::Batch(Arc::clone(&full)));
+        }
+        if self.pool.len() == POOL {
+            self.pool.pop_front();
+        }
+        self.pool.push_back(full);
+    }
+
+    /// Waits while a shard is far behind, so that the broker's connection holds what there is
+    /// no time for. Nothing is dropped.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn ready(&self) {
+        loop {
+            let progress = self.inner.progress.notified();
+            let behind = self.inner.shards.load().iter().any(|q| q.is_behind(BEHIND_BYTES, BEHIND_BATCHES));
+            if !behind {
+                return;
+            }
+            progress.await;
+        }
+    }
+
+    /// Bytes encoded since the last flush.
+    pub fn open_bytes(&self) -> usize {
+        self.open.bytes.len()
+    }
+
+    /// Exact counts.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// A batch that no shard reads any more, emptied.
+    fn spare(&mut self) -> Option<Arc<Batch>> {
+        let mut oldest = self.pool.pop_front()?;
+        if let Some(batch) = Arc::get_mut(&mut oldest) {
+            batch.clear();
+            return Some(oldest);
+        }
+        self.pool.push_front(oldest);
+        None
+    }
+
+    fn slot(&mut self, instrument: InstrumentId) -> usize {
+        let next = self.memory.slots.len() as u32;
+        let slot = *self.memory.numbers.entry(instrument).or_insert(next);
+        if slot == next {
+            self.memory.slots.push(Slot::default());
+        }
+        slot as usize
+    }
+
+    fn take(&mut self, slot: usize, tick: &Tick) {
+        self.counters.ticks += 1;
+        let known = &mut self.memory.slots[slot];
+        // Which modes the tick makes a frame for: every venue message one per mode held.
+        let modes: &[Mode] = match &tick.body {
+            TickBody::LastTrade(last) if last.price.is_positive() => {
+                known.sequence += 1;
+                known.last = Some((*last, tick.ts_recv));
+                &[Mode::Ltp]
+            }
+            TickBody::Quote(quote) if quote.last.price.is_positive() => {
+                known.sequence += 1;
+                known.quote = Some((*quote, tick.ts_recv));
+                known.last = None;
+                &[Mode::Ltp, Mode::Quote]
+            }
+            TickBody::LastTrade(_) | TickBody::Quote(_) => {
+                self.counters.invalid_price += 1;
+                &[]
+            }
+            TickBody::Depth(depth) => {
+                known.depth = Some((*depth, tick.ts_recv));
+                if known.quote.is_none() {
+                    self.counters.depth_without_quote += 1;
+                }
+                &[Mode::Depth]
+            }
+            // Shown with the next quote: a frame of its own would repeat an old price.
+            TickBody::OpenInterest(interest) => {
+                known.open_interest = Some(interest.open_interest);
+                &[]
+            }
+            TickBody::Bar(_) => &[],
+        };
+        for topic in &known.topics {
+            if modes.contains(&topic.mode) {
+                encode(&mut self.open, &mut self.counters, known, topic, None);
+            }
+        }
+        if self.open.bytes.len() >= BATCH_LIMIT {
+            self.flush();
+        }
+    }
+}
+
+impl Drop for Publisher {
+    /// Leaves what it knows to the feed's next publisher, unless there is one already.
+    fn drop(&mut self) {
+        self.flush();
+        if let Some(seat) = lock(&self.inner.seats).get_mut(&self.feed)
+            && Arc::ptr_eq(&seat.mailbox, &self.mailbox)
+        {
+            seat.memory = Some(std::mem::take(&mut self.memory));
+        }
+    }
+}
+
+/// Encodes what is known of an instrument as one frame of `topic`; nothing if too little is.
+fn encode(open: &mut Batch, counters: &mut Counters, known: &Slot, topic: &Topic, only: Option<ShardId>) {
+    let start = open.bytes.len();
+    let body = websocket::begin(&mut open.bytes);
+    let Encoding::Json = topic.encoding;
+    let recv = match topic.mode {
+        Mode::Ltp => {
+            let volume = known.quote.map(|(quote, _)| quote.volume);
+            let newest = known.last.or(known.quote.map(|(quote, recv)| (quote.last, recv)));
+            newest.map(|(last, recv)| {
+                write_ltp(&topic.prefix, &last, volume, recv, &mut open.bytes);
+                recv
+            })
+        }
+        Mode::Quote => known.quote.as_ref().map(|(quote, recv)| {
+            write_quote(&topic.prefix, quote, known.open_interest, *recv, &mut open.bytes);
+            *recv
+        }),
+        Mode::Depth => known.quote.as_ref().zip(known.depth.as_ref()).map(|((quote, _), (depth, recv))| {
+            write_depth(&topic.prefix, quote, depth, known.open_interest, *recv, &mut open.bytes);
+            *recv
+        }),
+    };
+    let Some(recv) = recv else {
+        open.bytes.truncate(start);
+        return;
+    };
+    websocket::end_text(&mut open.bytes, body);
+    // A last value is as old as it is; only live ticks say how long the way took.
+    if only.is_none() && (open.oldest_recv == UnixNanos::ZERO || recv < open.oldest_recv) {
+        open.oldest_recv = recv;
+    }
+    counters.frames += 1;
+    open.entries.push(Entry {
+        topic: topic.id,
+        offset: start as u32,
+        len: (open.bytes.len() - start) as u32,
+        only,
+    });
+}

@@ -1,0 +1,116 @@
+//! The way from publishers to one shard: a short queue with one wake per batch, and the way
+//! back: who is behind. Its lock is shared by one shard and the publishers, never by consumers.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::hub::batch::Batch;
+use crate::hub::{FeedId, FeedState, ShardId};
+use crate::market::InstrumentId;
+
+/// What a shard is told.
+#[derive(Clone, Debug)]
+pub enum ShardEvent {
+    /// New frames.
+    Batch(Arc<Batch>),
+    /// The broker refused an instrument; its holders are to be told.
+    Rejected {
+        /// Which.
+        instrument: InstrumentId,
+        /// The broker's words.
+        message: Arc<str>,
+    },
+    /// A feed's state has changed.
+    FeedState(FeedId, FeedState),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    events: Mutex<VecDeque<ShardEvent>>,
+    /// Bytes of the batches that wait; what back-pressure is decided by.
+    waiting_bytes: AtomicUsize,
+    waiting_batches: AtomicUsize,
+    wake: Notify,
+    closed: AtomicBool,
+}
+
+impl Queue {
+    fn events(&self) -> MutexGuard<'_, VecDeque<ShardEvent>> {
+        // Nothing panics while the lock is held; a poisoned queue is still whole.
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn push(&self, event: ShardEvent) {
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
+        if let ShardEvent::Batch(batch) = &event {
+            self.waiting_bytes.fetch_add(batch.bytes.len(), Ordering::Relaxed);
+            self.waiting_batches.fetch_add(1, Ordering::Relaxed);
+        }
+        self.events().push_back(event);
+        self.wake.notify_one();
+    }
+
+    /// Whether a publisher should wait for this shard.
+    pub(super) fn is_behind(&self, limit_bytes: usize, limit_batches: usize) -> bool {
+        !self.closed.load(Ordering::Acquire)
+            && (self.waiting_bytes.load(Ordering::Relaxed) > limit_bytes
+                || self.waiting_batches.load(Ordering::Relaxed) > limit_batches)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}
+
+/// A shard's end of its queue. Dropping it detaches the shard: nobody waits for it any more.
+#[derive(Debug)]
+pub struct ShardQueue {
+    pub(super) id: ShardId,
+    pub(super) queue: Arc<Queue>,
+    /// Told when the shard has taken something, so that a waiting publisher looks again.
+    pub(super) progress: Arc<Notify>,
+}
+
+impl ShardQueue {
+    /// The shard's number; [`crate::hub::Hub::acquire`] wants it.
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// The next event, if one waits.
+    pub fn try_recv(&mut self) -> Option<ShardEvent> {
+        let event = self.queue.events().pop_front()?;
+        if let ShardEvent::Batch(batch) = &event {
+            self.queue.waiting_bytes.fetch_sub(batch.bytes.len(), Ordering::Relaxed);
+            self.queue.waiting_batches.fetch_sub(1, Ordering::Relaxed);
+            self.progress.notify_waiters();
+        }
+        Some(event)
+    }
+
+    /// The next event.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: an event is taken only in the poll that returns it.
+    pub async fn recv(&mut self) -> ShardEvent {
+        loop {
+            if let Some(event) = self.try_recv() {
+                return event;
+            }
+            self.queue.wake.notified().await;
+        }
+    }
+}
+
+impl Drop for ShardQueue {
+    fn drop(&mut self) {
+        self.queue.closed.store(true, Ordering::Release);
+        self.queue.events().clear();
+        self.progress.notify_waiters();
+    }
+}

@@ -1,0 +1,138 @@
+//! Which topics exist and who holds them. Touched when somebody subscribes, never per tick.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::hub::ShardId;
+use crate::market::{Exchange, InstrumentId, Kind, KindSet};
+use crate::protocol::Mode;
+use crate::protocol::openalgo::market_data;
+
+/// How frames of a topic are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Encoding {
+    /// OpenAlgo's JSON.
+    Json,
+}
+
+impl Encoding {
+    /// The value of the metrics' label `encoding`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+        }
+    }
+}
+
+/// What is encoded once for everybody who wants just this.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TopicKey {
+    /// The instrument.
+    pub instrument: InstrumentId,
+    /// How much of it.
+    pub mode: Mode,
+    /// How it is written.
+    pub encoding: Encoding,
+    /// The exchange consumers name it by.
+    pub exchange: Exchange,
+    /// The symbol consumers name it by. Part of the key: a derivative's number is used again
+    /// after expiry, and frames carry the name.
+    pub symbol: Arc<str>,
+}
+
+/// A topic's number: small, dense, and never given to another topic, so that a batch on its
+/// way can never reach the wrong holders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicId(pub u32);
+
+/// A topic as publishers know it.
+#[derive(Clone, Debug)]
+pub(super) struct Topic {
+    pub(super) id: TopicId,
+    pub(super) mode: Mode,
+    pub(super) encoding: Encoding,
+    /// Everything of a frame before the last price.
+    pub(super) prefix: Arc<[u8]>,
+}
+
+/// What publishers are told.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    /// `shard` has taken the topic and wants its last value.
+    Taken { instrument: InstrumentId, topic: Topic, shard: ShardId },
+    /// Nobody holds it any more.
+    Left { instrument: InstrumentId, topic: TopicId },
+}
+
+#[derive(Debug)]
+struct Row {
+    key: TopicKey,
+    topic: Topic,
+    holders: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    numbers: HashMap<TopicKey, TopicId>,
+    rows: Vec<Row>,
+    /// Holders by instrument and mode: what is wanted of the broker.
+    wanted: HashMap<InstrumentId, [u32; 3]>,
+}
+
+impl Table {
+    /// Adds a holder. Returns the change for publishers.
+    pub(super) fn acquire(&mut self, key: TopicKey, shard: ShardId, broker: &str) -> (TopicId, Change) {
+        let id = *self.numbers.entry(key.clone()).or_insert_with(|| {
+            let id = TopicId(self.rows.len() as u32);
+            let prefix = match key.encoding {
+                Encoding::Json => market_data::prefix(&key.symbol, key.exchange, key.mode, broker),
+            };
+            let topic = Topic { id, mode: key.mode, encoding: key.encoding, prefix: prefix.into() };
+            self.rows.push(Row { key, topic, holders: 0 });
+            id
+        });
+        let row = &mut self.rows[id.0 as usize];
+        row.holders += 1;
+        let instrument = row.key.instrument;
+        self.wanted.entry(instrument).or_default()[row.key.mode as usize - 1] += 1;
+        (id, Change::Taken { instrument, topic: row.topic.clone(), shard })
+    }
+
+    /// Removes a holder. `None` if there was none: the caller counted wrongly.
+    pub(super) fn release(&mut self, id: TopicId) -> Option<(Option<Change>, bool)> {
+        let row = self.rows.get_mut(id.0 as usize).filter(|row| row.holders > 0)?;
+        row.holders -= 1;
+        let instrument = row.key.instrument;
+        let change = (row.holders == 0).then_some(Change::Left { instrument, topic: id });
+        let held = self.wanted.get_mut(&instrument)?;
+        held[row.key.mode as usize - 1] -= 1;
+        let moved = held[row.key.mode as usize - 1] == 0;
+        if *held == [0; 3] {
+            self.wanted.remove(&instrument);
+        }
+        Some((change, moved))
+    }
+
+    /// Every change that a publisher made now has missed.
+    pub(super) fn all(&self) -> impl Iterator<Item = Change> {
+        // A publisher that starts has no last values, so nobody in particular waits for one.
+        self.rows.iter().filter(|row| row.holders > 0).map(|row| Change::Taken {
+            instrument: row.key.instrument,
+            topic: row.topic.clone(),
+            shard: ShardId::NONE,
+        })
+    }
+
+    /// What to hold at the broker: 1502 instead of 1501 while anybody wants depth, open
+    /// interest beside it where there is any and somebody would see it.
+    pub(super) fn wanted(&self) -> Vec<(InstrumentId, KindSet)> {
+        self.wanted
+            .iter()
+            .map(|(&instrument, &[_, quote, depth])| {
+                let kinds = KindSet::EMPTY.with(if depth > 0 { Kind::Depth } else { Kind::Quote });
+                let with_interest = (quote > 0 || depth > 0) && instrument.segment.has_open_interest();
+                (instrument, if with_interest { kinds.with(Kind::OpenInterest) } else { kinds })
+            })
+            .collect()
+    }
+}
