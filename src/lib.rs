@@ -12,4 +12,7 @@ pub mod market;
 pub mod protocol;
 
 pub mod hub;
+pub mod store;
+
+pub mod token;
 
