@@ -16,3 +16,5 @@ pub mod store;
 
 pub mod token;
 
+pub mod broker;
+

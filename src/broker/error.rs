@@ -1,0 +1,102 @@
+//! What can go wrong at a broker, and the class a caller decides by.
+//! No error text here ever holds a credential or a URL with a query.
+
+use std::time::Duration;
+
+/// What a caller should do about an error. Branch on this, never on text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Try again later, with back-off.
+    Transient,
+    /// The token is dead: get one newer than the one that was refused.
+    NeedsToken,
+    /// Only a person can help (credentials, disabled key). Do not try again by yourself.
+    NeedsOperator,
+    /// This request is wrong; another one may be right.
+    Refused,
+}
+
+/// An error of a broker's REST call, login or feed handshake.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The broker could not be reached, or did not answer in time.
+    #[error("network: {0}")]
+    Network(String),
+    /// An answer that is not the broker's own (a proxy's page, an HTML body).
+    #[error("HTTP {status}: {what}")]
+    Http {
+        /// HTTP status.
+        status: u16,
+        /// A short description, never the whole body.
+        what: String,
+    },
+    /// The broker asks for fewer requests.
+    #[error("rate limited: {description}")]
+    RateLimited {
+        /// What the broker asked to wait.
+        retry_after: Option<Duration>,
+        /// The broker's words.
+        description: String,
+    },
+    /// The token was refused.
+    #[error("token refused: {code} {description}")]
+    InvalidToken {
+        /// The broker's code.
+        code: String,
+        /// The broker's words.
+        description: String,
+    },
+    /// The login was refused for good.
+    #[error("login refused: {description}")]
+    Credentials {
+        /// The broker's words.
+        description: String,
+    },
+    /// Secrets for this product are not configured.
+    #[error("not configured: {0}")]
+    NotConfigured(String),
+    /// More subscriptions than the broker grants.
+    #[error("subscription limit reached: {description}")]
+    SubscriptionLimit {
+        /// The limit, if the broker named it.
+        limit: Option<usize>,
+        /// The broker's words.
+        description: String,
+    },
+    /// Any other refusal of one request.
+    #[error("refused: {code} {description}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// The broker's code.
+        code: String,
+        /// The broker's words.
+        description: String,
+    },
+    /// An answer that could not be read.
+    #[error("unreadable answer: {0}")]
+    Malformed(String),
+}
+
+impl Error {
+    /// The class of this error.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Network(_) | Self::RateLimited { .. } | Self::Malformed(_) => Class::Transient,
+            // A wrong prefix (404) will not mend itself, but a broker's proxy answers 404 while
+            // it restarts; with back-off both are served.
+            Self::Http { .. } => Class::Transient,
+            Self::InvalidToken { .. } => Class::NeedsToken,
+            Self::Credentials { .. } | Self::NotConfigured(_) => Class::NeedsOperator,
+            Self::SubscriptionLimit { .. } | Self::Refused { .. } => Class::Refused,
+        }
+    }
+
+    /// How long the broker asked to wait, if it did.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::RateLimited { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What tickgate needs of a broker. An adapter is a folder beside this file.
+//! Knows no actor, no hub and no consumer.
+
+mod error;
+pub mod xts;
+
+use std::fmt;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+pub use error::{Class, Error};
+
+use crate::clock::UnixNanos;
+use crate::market::{InstrumentId, Kind, Tick};
+use crate::secret::Secret;
+use crate::token::{AccountFacts, Product, Token};
+
+/// The broker's limits, as configured or known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// (instrument, kind) pairs that one token may hold.
+    pub max_subscriptions: usize,
+    /// Instruments in one subscription request.
+    pub per_request: usize,
+    /// Least time between two subscription requests.
+    pub request_interval: Duration,
+}
+
+/// What a successful login brought.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The token's text.
+    pub secret: Secret,
+    /// Facts of the account.
+    pub facts: AccountFacts,
+    /// Day after which the app key itself is dead, as the broker wrote it (`DD-MM-YYYY`).
+    pub app_key_expires: Option<String>,
+}
+
+/// Outcome of one subscription request.
+#[derive(Clone, Debug, Default)]
+pub struct Subscribed {
+    /// Instruments the broker holds for us now, "already subscribed" included.
+    pub confirmed: Vec<InstrumentId>,
+    /// Instruments it refused, with its words.
+    pub rejected: Vec<(InstrumentId, String)>,
+    /// Last values it sent along; stamped with the time the request was **sent**.
+    pub snapshot: Vec<Tick>,
+}
+
+/// What the broker says about its instruments, unparsed; `market::master` reads it.
+#[derive(Clone, Debug, Default)]
+pub struct MasterText {
+    /// Rows of the instrument master, `\n` between them, `|` between columns.
+    pub rows: String,
+    /// Entries of the index lists: segment's number and `NAME_ID`.
+    pub indices: Vec<(i64, String)>,
+}
+
+/// A broker: logins, requests, feeds. Rare calls return boxed futures, so that it is usable
+/// as `dyn`.
+pub trait Broker: Send + Sync + 'static {
+    /// Its limits.
+    fn limits(&self) -> Limits;
+
+    /// What a stored token must have been issued by to be used here: the base URL, and a hash
+    /// of the app key (never the key). A token is never sent to another host.
+    fn binding(&self, product: Product) -> String;
+
+    /// Logs in for one product. Kills that product's previous token at the broker.
+    ///
+    /// # Errors
+    /// Any [`Error`]; class `NeedsOperator` must not be retried without a person.
+    fn login(&self, product: Product) -> BoxFuture<'_, Result<Login, Error>>;
+
+    /// Downloads the instrument master and the index lists.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    fn instruments<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<MasterText, Error>>;
+
+    /// Opens the live feed.
+    ///
+    /// # Errors
+    /// Any [`Error`]; `InvalidToken` if the handshake refused the token.
+    fn open_feed<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Box<dyn Feed>, Error>>;
+
+    /// Subscribes one batch of at most `limits().per_request` instruments. If the broker
+    /// refuses the whole batch for some of them, the adapter finds out which.
+    ///
+    /// # Errors
+    /// Errors that concern the whole request (token, network, rate, limit).
+    fn subscribe<'a>(
+        &'a self,
+        token: &'a Token,
+        kind: Kind,
+        instruments: &'a [InstrumentId],
+    ) -> BoxFuture<'a, Result<Subscribed, Error>>;
+
+    /// Unsubscribes one batch. "Not subscribed" counts as done.
+    ///
+    /// # Errors
+    /// Errors that concern the whole request.
+    fn unsubscribe<'a>(
+        &'a self,
+        token: &'a Token,
+        kind: Kind,
+        instruments: &'a [InstrumentId],
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Last values of up to `limits().per_request` instruments, stamped with the time the
+    /// request was sent. Instruments without data are left out.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    fn quotes<'a>(
+        &'a self,
+        token: &'a Token,
+        kind: Kind,
+        instruments: &'a [InstrumentId],
+    ) -> BoxFuture<'a, Result<Vec<Tick>, Error>>;
+
+    /// Ends the session at the broker.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    fn logout<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>>;
+}
+
+/// Why a feed ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FeedEnd {
+    /// The broker closed it.
+    Closed(String),
+    /// Nothing at all arrived for longer than the heartbeat allows.
+    Silent,
+    /// Too many frames in a row could not be decoded.
+    Undecodable,
+    /// The broker refused or revoked the token.
+    TokenRefused(String),
+    /// The broker said `logout`: the session was ended or replaced.
+    Logout(String),
+    /// The transport failed.
+    Network(String),
+}
+
+impl FeedEnd {
+    /// The label of `tickgate_feed_reconnects_total{reason}`.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Closed(_) => "closed",
+            Self::Silent => "silent",
+            Self::Undecodable => "undecodable",
+            Self::TokenRefused(_) => "token_refused",
+            Self::Logout(_) => "logout",
+            Self::Network(_) => "network",
+        }
+    }
+}
+
+impl fmt::Display for FeedEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed(why) => write!(f, "closed by the broker: {why}"),
+            Self::Silent => f.write_str("nothing received within the heartbeat's time"),
+            Self::Undecodable => f.write_str("too many undecodable frames in a row"),
+            Self::TokenRefused(why) => write!(f, "token refused: {why}"),
+            Self::Logout(why) => write!(f, "logged out by the broker: {why}"),
+            Self::Network(why) => write!(f, "network: {why}"),
+        }
+    }
+}
+
+/// What a feed counted since it was last asked. Read once per drain, not per tick.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeedCounts {
+    /// WebSocket messages read, heartbeats included.
+    pub frames: u64,
+    /// Frames or messages that could not be decoded.
+    pub undecodable: u64,
+    /// Messages of codes tickgate does not read.
+    pub ignored: u64,
+    /// Ticks not yielded because their last price was not positive.
+    pub invalid_prices: u64,
+    /// Bytes of payload read.
+    pub bytes: u64,
+}
+
+/// One open connection that yields ticks.
+pub trait Feed: Send {
+    /// Reads one frame, answers and sends heartbeats by itself, appends the frame's ticks to
+    /// `batch`, each stamped with `recv`'s result (called once per frame that holds ticks).
+    /// `Ready(Ok)` may append nothing (a heartbeat). `Pending` means the socket is drained.
+    ///
+    /// # Cancel safety
+    /// A poll that returned `Pending` has lost nothing.
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        recv: &dyn Fn() -> UnixNanos,
+        batch: &mut Vec<Tick>,
+    ) -> Poll<Result<(), FeedEnd>>;
+
+    /// Takes what was counted since the last call.
+    fn take_counts(&mut self) -> FeedCounts;
+}

@@ -1,0 +1,162 @@
+//! The adapter for brokers that run Symphony's XTS platform.
+//! Not a second XTS client for other uses: it does what [`Broker`] asks and no more.
+
+mod auth;
+pub mod engineio;
+mod events;
+mod feed;
+mod instruments;
+mod rest;
+mod settings;
+pub mod socketio;
+mod tls;
+pub mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use rustls::ClientConfig;
+use tokio::sync::Mutex;
+
+pub use settings::{AppKey, Credentials, LoginKind, Settings};
+
+use crate::broker::{Broker, Error, Feed, Limits, Login, MasterText, Subscribed};
+use crate::clock::Clock;
+use crate::market::{InstrumentId, Kind, Tick};
+use crate::token::{Product, Token};
+
+use self::rest::Rest;
+
+/// One account at one XTS broker.
+pub struct XtsBroker {
+    settings: Settings,
+    credentials: Credentials,
+    account: Arc<str>,
+    clock: Arc<dyn Clock>,
+    rest: Rest,
+    tls: Arc<ClientConfig>,
+    /// Where hostlookup sent us, once known.
+    interactive_base: Mutex<Option<String>>,
+    /// What tokens are bound to instead of the base URL.
+    issuer: Option<&'static str>,
+}
+
+impl fmt::Debug for XtsBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("XtsBroker")
+            .field("account", &self.account)
+            .field("base_url", &self.settings.base_url)
+            .finish_non_exhaustive()
+    }
+}
+
+impl XtsBroker {
+    /// An adapter for `account`. Connects to nothing yet.
+    ///
+    /// # Errors
+    /// `NotConfigured` if the settings or the certificate file are unusable.
+    pub fn new(
+        settings: Settings,
+        credentials: Credentials,
+        account: &str,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let problems = settings.problems();
+        if !problems.is_empty() {
+            let list: Vec<_> = problems.iter().map(|(key, what)| format!("{key} {what}")).collect();
+            return Err(Error::NotConfigured(list.join("; ")));
+        }
+        if settings.is_exposed() {
+            tracing::warn!(
+                account,
+                "the broker is reached without TLS: keys and tokens can be read on the way"
+            );
+        }
+        let tls = if settings.base_url.starts_with("https") || settings.hostlookup_url.starts_with("https") {
+            tls::config(&settings.ca_file, &settings.tls_server_name)?
+        } else {
+            tls::none()?
+        };
+        let rest = Rest::new(&settings, tls.clone())?;
+        let (account, tls) = (Arc::from(account), Arc::new(tls));
+        Ok(Self {
+            settings,
+            credentials,
+            account,
+            clock,
+            rest,
+            tls,
+            interactive_base: Mutex::new(None),
+            issuer: None,
+        })
+    }
+
+    /// Binds stored tokens to `issuer` instead of the base URL. Only for a broker inside this
+    /// process, whose port changes with every start while its sessions live on.
+    #[must_use]
+    pub fn issued_by(mut self, issuer: &'static str) -> Self {
+        self.issuer = Some(issuer);
+        self
+    }
+}
+
+impl Broker for XtsBroker {
+    fn limits(&self) -> Limits {
+        Limits {
+            max_subscriptions: self.settings.max_subscriptions,
+            per_request: self.settings.max_per_request,
+            request_interval: self.settings.subscription_interval(),
+        }
+    }
+
+    fn binding(&self, product: Product) -> String {
+        self.binding_of(product)
+    }
+
+    fn login(&self, product: Product) -> BoxFuture<'_, Result<Login, Error>> {
+        Box::pin(self.log_in(product))
+    }
+
+    fn instruments<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<MasterText, Error>> {
+        Box::pin(self.download_master(token))
+    }
+
+    fn open_feed<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Box<dyn Feed>, Error>> {
+        Box::pin(async move { Ok(Box::new(self.connect(token).await?) as Box<dyn Feed>) })
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        token: &'a Token,
+        kind: Kind,
+        instruments: &'a [InstrumentId],
+    ) -> BoxFuture<'a, Result<Subscribed, Error>> {
+        Box::pin(self.subscribe_batch(token, kind, instruments))
+    }
+
+    fn unsubscribe<'a>(
+        &'a self,
+        token: &'a Token,
+        kind: Kind,
+        instruments: &'a [InstrumentId],
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.unsubscribe_batch(token, kind, instruments))
+    }
+
+    fn quotes<'a>(
+        &'a self,
+        token: &'a Token,
+        kind: Kind,
+        instruments: &'a [InstrumentId],
+    ) -> BoxFuture<'a, Result<Vec<Tick>, Error>> {
+        Box::pin(self.ask_quotes(token, kind, instruments))
+    }
+
+    fn logout<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.log_out(token))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,499 @@
+//! REST calls: pacing, limits, the envelope of every answer, and what an error means.
+//! Not the calls themselves; those are `auth`'s and `instruments`'.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Method, Response};
+use rustls::ClientConfig;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
+
+use crate::broker::Error;
+use crate::secret::Secret;
+use crate::token::Product;
+
+use super::settings::Settings;
+use super::wire::text::{Raw, raw_as, raw_text, unescape};
+
+/// The longest wait that a `Retry-After` is believed for.
+const MAX_RETRY_AFTER_S: u64 = 900;
+
+/// A larger answer to an ordinary call is refused.
+const MAX_BODY: usize = 8 * 1024 * 1024;
+
+/// A larger instrument master of one segment is refused. The largest known is 30 MB.
+const MAX_DOWNLOAD: usize = 256 * 1024 * 1024;
+
+/// Longest piece of the broker's words that is passed on.
+const MAX_WORDS: usize = 300;
+
+/// The client of one account.
+#[derive(Debug)]
+pub(super) struct Rest {
+    client: Client,
+    download_timeout: Duration,
+    market: Lane,
+    interactive: Lane,
+}
+
+/// One product's calls: one at a time, their starts apart.
+#[derive(Debug)]
+struct Lane {
+    interval: Duration,
+    /// Held during an ordinary call.
+    busy: Mutex<()>,
+    /// When the next call may start.
+    next: Mutex<Option<Instant>>,
+}
+
+impl Lane {
+    fn new(interval_ms: u64) -> Self {
+        let interval = Duration::from_millis(interval_ms);
+        Self { interval, busy: Mutex::new(()), next: Mutex::new(None) }
+    }
+
+    /// Waits for this call's turn to start.
+    async fn turn(&self) {
+        let mut next = self.next.lock().await;
+        if let Some(at) = *next {
+            sleep_until(at).await;
+        }
+        *next = Some(Instant::now() + self.interval);
+    }
+}
+
+/// One call.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    pub(super) product: Product,
+    pub(super) method: Method,
+    pub(super) url: String,
+    pub(super) token: Option<&'a Secret>,
+    pub(super) body: Option<serde_json::Value>,
+    /// A download takes its turn to start, but does not keep other calls waiting for its end.
+    pub(super) download: bool,
+}
+
+impl<'a> Call<'a> {
+    /// A call of the market product.
+    pub(super) const fn market(method: Method, url: String, token: Option<&'a Secret>) -> Self {
+        Self { product: Product::Market, method, url, token, body: None, download: false }
+    }
+
+    /// A call of the interactive product.
+    pub(super) const fn interactive(method: Method, url: String, token: Option<&'a Secret>) -> Self {
+        Self { product: Product::Interactive, method, url, token, body: None, download: false }
+    }
+
+    /// With a JSON body.
+    pub(super) fn with(mut self, body: serde_json::Value) -> Self {
+        self.body = Some(body);
+        self
+    }
+
+    /// As a download.
+    pub(super) const fn downloading(mut self) -> Self {
+        self.download = true;
+        self
+    }
+}
+
+/// What a call was answered, success or not.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    retry_after: Option<Duration>,
+    body: String,
+}
+
+/// What is common to all answers. Some servers send `type` as a boolean, or leave it out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Envelope<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Raw<'a>,
+    #[serde(borrow)]
+    code: Raw<'a>,
+    #[serde(borrow)]
+    description: Raw<'a>,
+    /// Express and Engine.IO put their words here.
+    #[serde(borrow)]
+    message: Raw<'a>,
+    #[serde(borrow)]
+    pub(super) result: Raw<'a>,
+    /// The rate limiter of some servers wraps the envelope once more.
+    #[serde(borrow)]
+    data: Raw<'a>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads a body; `None` if it is no JSON object.
+    pub(super) fn read(body: &'a str) -> Option<Self> {
+        serde_json::from_str(body).ok()
+    }
+
+    pub(super) fn code(&self) -> String {
+        clean(&raw_text(self.code).unwrap_or_default())
+    }
+
+    pub(super) fn description(&self) -> String {
+        clean(&raw_text(self.description.or(self.message)).unwrap_or_default())
+    }
+
+    /// Whether this is Engine.IO's own error form, a number and a message.
+    pub(super) fn is_engine_io(&self) -> bool {
+        self.kind.is_none() && self.message.is_some() && raw_as::<i64>(self.code).is_some()
+    }
+
+    fn is_success(&self) -> bool {
+        match raw_text(self.kind).as_deref() {
+            Some("success" | "true") => true,
+            Some(_) => false,
+            None => self.result.is_some() && self.data.is_none(),
+        }
+    }
+}
+
+impl Rest {
+    /// # Errors
+    /// `NotConfigured` if the client cannot be built.
+    pub(super) fn new(settings: &Settings, mut tls: ClientConfig) -> Result<Self, Error> {
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls)
+            // An answer from another place than was asked is never wanted with a token at hand.
+            .redirect(reqwest::redirect::Policy::none())
+            // The socket knows no proxy, and a loopback broker must not be asked through one.
+            .no_proxy()
+            .user_agent(concat!("tickgate/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(settings.connect_timeout())
+            .read_timeout(settings.request_timeout())
+            .timeout(settings.request_timeout())
+            // Idle connections die at the broker overnight.
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build()
+            .map_err(|error| Error::NotConfigured(format!("HTTP client: {}", chain(error))))?;
+        Ok(Self {
+            client,
+            download_timeout: settings.download_timeout(),
+            market: Lane::new(settings.request_interval_ms),
+            interactive: Lane::new(settings.request_interval_ms),
+        })
+    }
+
+    /// Makes a call in its turn and returns the answer, whatever it says.
+    ///
+    /// # Errors
+    /// `Network`, and `Malformed` for an answer that is too large.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the call; the server may have acted on it.
+    pub(super) async fn call(&self, call: Call<'_>) -> Result<Answer, Error> {
+        let lane = match call.product {
+            Product::Market => &self.market,
+            Product::Interactive => &self.interactive,
+        };
+        let _busy = if call.download { None } else { Some(lane.busy.lock().await) };
+        lane.turn().await;
+        let mut request = self.client.request(call.method, call.url);
+        if let Some(token) = call.token {
+            let mut value = HeaderValue::from_str(token.expose())
+                .map_err(|_| Error::Malformed("the token cannot stand in a header".to_owned()))?;
+            value.set_sensitive(true);
+            // The bare token: no XTS server takes "Bearer".
+            request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        let mut limit = MAX_BODY;
+        if call.download {
+            request = request.timeout(self.download_timeout);
+            limit = MAX_DOWNLOAD;
+        }
+        let response = request.send().await.map_err(network)?;
+        let status = response.status().as_u16();
+        let retry_after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|v| v.to_str().ok()?.trim().parse().ok())
+            // Nobody asks for longer; a clock time or nonsense must not stop us for years.
+            .map(|seconds: u64| Duration::from_secs(seconds.min(MAX_RETRY_AFTER_S)));
+        let body = read_body(response, limit).await?;
+        Ok(Answer { status, retry_after, body })
+    }
+
+    /// Makes a call and reads the answer of a success with `read`.
+    ///
+    /// # Errors
+    /// As [`Rest::call`], and what the answer's error means.
+    pub(super) async fn ask<T>(
+        &self,
+        call: Call<'_>,
+        read: impl FnOnce(Raw<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let answer = self.call(call).await?;
+        read(answer.success()?)
+    }
+}
+
+async fn read_body(mut response: Response, limit: usize) -> Result<String, Error> {
+    let announced = response.content_length().unwrap_or(0).min(limit as u64);
+    let mut body = Vec::with_capacity(announced as usize);
+    while let Some(chunk) = response.chunk().await.map_err(network)? {
+        if body.len() + chunk.len() > limit {
+            return Err(Error::Malformed(format!("more than {limit} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(String::from_utf8(body).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+}
+
+fn network(error: reqwest::Error) -> Error {
+    let what = if error.is_timeout() { "no answer in time".to_owned() } else { chain(error) };
+    Error::Network(what)
+}
+
+/// An error's words and its causes', without the URL.
+fn chain(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_words = cause.to_string();
+        if !words.contains(&cause_words) {
+            words = format!("{words}: {cause_words}");
+        }
+        source = cause.source();
+    }
+    clean(&words)
+}
+
+impl Answer {
+    /// The `result` of a success.
+    ///
+    /// # Errors
+    /// What the answer's error means.
+    pub(super) fn success(&self) -> Result<Raw<'_>, Error> {
+        match Envelope::read(&self.body) {
+            Some(envelope) if envelope.is_success() && (200..300).contains(&self.status) => {
+                Ok(envelope.result)
+            }
+            _ => Err(self.error()),
+        }
+    }
+
+    /// The envelope, whatever it says; hostlookup is judged by its content.
+    pub(super) fn envelope(&self) -> Option<Envelope<'_>> {
+        Envelope::read(&self.body)
+    }
+
+    /// What this answer means, read as an error.
+    pub(super) fn error(&self) -> Error {
+        let Some(envelope) = self.envelope() else { return self.foreign() };
+        // The wrapped form of the rate limiter.
+        let inner = envelope.data.and_then(|d| Envelope::read(d.get()));
+        let envelope = match inner {
+            Some(inner) if inner.code.is_some() && envelope.code.is_none() => inner,
+            _ => envelope,
+        };
+        let (code, description) = (envelope.code(), envelope.description());
+        if self.status == 429 || is_rate_limit(&code, &description) {
+            return Error::RateLimited { retry_after: self.retry_after, description };
+        }
+        if is_token_refusal(&code, &description) || (self.status == 401 && code.is_empty()) {
+            return Error::InvalidToken { code, description };
+        }
+        if let Some(limit) = subscription_limit(&code, &description) {
+            return Error::SubscriptionLimit { limit, description };
+        }
+        if self.status >= 500 {
+            return Error::Http { status: self.status, what: format!("{code} {description}") };
+        }
+        Error::Refused { status: self.status, code, description }
+    }
+
+    /// An answer that is no JSON object: a proxy's page, or a wrong path.
+    fn foreign(&self) -> Error {
+        match self.status {
+            429 => Error::RateLimited { retry_after: self.retry_after, description: String::new() },
+            401 => Error::InvalidToken { code: "HTTP 401".to_owned(), description: String::new() },
+            200..300 => Error::Malformed("the answer is no JSON object".to_owned()),
+            404 => Error::Http { status: 404, what: "no such path; is the prefix right?".to_owned() },
+            status => Error::Http { status, what: "the answer is not the broker's own".to_owned() },
+        }
+    }
+}
+
+/// Whether an error's code or words say that the token is missing, dead or replaced.
+///
+/// Source: `e-session-0007` and `e-session-0001` with "Invalid Token" from live servers,
+/// `e-token-0002` for a missing header.
+pub(super) fn is_token_refusal(code: &str, description: &str) -> bool {
+    if matches!(code, "e-session-0007" | "e-session-0001" | "e-token-0002") {
+        return true;
+    }
+    let words = description.to_ascii_lowercase();
+    ["invalid token", "token expired", "token is expired", "provide token"].iter().any(|w| words.contains(w))
+}
+
+fn is_rate_limit(code: &str, description: &str) -> bool {
+    if matches!(code, "e-apirl-0004" | "RATE_LIMIT_EXCEEDED") {
+        return true;
+    }
+    let words = description.to_ascii_lowercase();
+    words.contains("rate limit") || words.contains("too many requests")
+}
+
+/// The limit named by "Exceeded Instrument Subscription Limit of 50.You have …".
+#[expect(clippy::option_option, reason = "whether it is this error, and whether it names the limit")]
+fn subscription_limit(code: &str, description: &str) -> Option<Option<usize>> {
+    let words = description.to_ascii_lowercase();
+    if code != "e-session-0004" && !words.contains("subscription limit") {
+        return None;
+    }
+    let after = words.split_once("limit of ").map(|(_, after)| after).unwrap_or_default();
+    let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
+    Some(digits.parse().ok())
+}
+
+/// Whether a refused subscription means that the broker already holds it.
+pub(super) fn is_already_subscribed(code: &str, description: &str) -> bool {
+    code == "e-session-0002" || description.to_ascii_lowercase().contains("already subscribed")
+}
+
+/// The code and words of an event's datum: an object, a string that holds one, or bare text.
+pub(super) fn event_words(datum: &str) -> (String, String) {
+    let mut text = String::new();
+    let text = match unescape(datum, &mut text) {
+        Some(()) => text.as_str(),
+        None => datum,
+    };
+    match Envelope::read(text) {
+        Some(envelope) => (envelope.code(), envelope.description()),
+        None => (String::new(), clean(text)),
+    }
+}
+
+/// The broker's words as they may be logged: short, on one line, and without anything that
+/// looks like a token (a JWT begins with `eyJ`).
+pub(super) fn clean(words: &str) -> String {
+    let mut out = String::with_capacity(words.len().min(MAX_WORDS));
+    for word in words.split_whitespace() {
+        if !out.is_empty() {
+            out.push(' ');
+        }
+        match word.find("eyJ") {
+            Some(at) => {
+                out.push_str(&word[..at]);
+                out.push('…');
+            }
+            None => out.extend(word.chars().filter(|c| !c.is_control())),
+        }
+        if out.len() > MAX_WORDS {
+            let end = (0..=MAX_WORDS).rev().find(|i| out.is_char_boundary(*i)).unwrap_or(0);
+            out.truncate(end);
+            out.push('…');
+            break;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(status: u16, body: &str) -> Error {
+        let answer = Answer { status, retry_after: Some(Duration::from_secs(3)), body: body.to_owned() };
+        answer.success().expect_err("no success")
+    }
+
+    #[test]
+    fn errors_by_code_words_and_status() {
+        // Bodies as reported from live servers and official samples.
+        for (status, body, expected) in [
+            (
+                400,
+                r#"{"type":"error","code":"e-session-0007","description":"Invalid Token"}"#,
+                "token refused: e-session-0007 Invalid Token",
+            ),
+            (
+                200,
+                r#"{"type":"error","code":"e-x","description":"invalid token"}"#,
+                "token refused: e-x invalid token",
+            ),
+            (
+                401,
+                r#"{"code":"e-token-0002","description":"Please Provide token to Authenticate"}"#,
+                "token refused: e-token-0002 Please Provide token to Authenticate",
+            ),
+            (401, "", "token refused: HTTP 401 "),
+            (429, "slow down", "rate limited: "),
+            (
+                200,
+                r#"{"data":{"type":"error","code":"e-apirl-0004","description":"wait"}}"#,
+                "rate limited: wait",
+            ),
+            (
+                400,
+                r#"{"type":"error","code":"e-session-0004","description":"Exceeded Instrument Subscription Limit of 50.You have already subscribed 50/50 and you are trying subscribe 51 Instrument."}"#,
+                "subscription limit reached: Exceeded Instrument Subscription Limit of 50.You have already subscribed 50/50 and you are trying subscribe 51 Instrument.",
+            ),
+            (
+                400,
+                r#"{"type":"error","code":"e-session-0002","description":"Instrument Already Subscribed !","result":{"Remaining_Subscription_Count":3}}"#,
+                "refused: e-session-0002 Instrument Already Subscribed !",
+            ),
+            (404, "<h1>Unable to connect provided url</h1>", "HTTP 404: no such path; is the prefix right?"),
+            (502, "<html>", "HTTP 502: the answer is not the broker's own"),
+            (500, r#"{"type":"error","code":"e","description":"d"}"#, "HTTP 500: e d"),
+            (200, "<html>", "unreadable answer: the answer is no JSON object"),
+            (500, r#"{"type":"success","result":{}}"#, "HTTP 500:  "),
+        ] {
+            assert_eq!(error(status, body).to_string(), expected, "{status} {body}");
+        }
+        let limited = error(429, "");
+        assert_eq!(limited.retry_after(), Some(Duration::from_secs(3)));
+        let limit = error(400, r#"{"type":"error","code":"e-session-0004","description":"Limit of 70."}"#);
+        assert!(matches!(limit, Error::SubscriptionLimit { limit: Some(70), .. }));
+    }
+
+    #[test]
+    fn successes_in_every_form() {
+        for body in [
+            r#"{"type":"success","code":"s","description":"d","result":{"a":1}}"#,
+            r#"{"type":true,"result":{"a":1}}"#,
+            r#"{"result":{"a":1}}"#,
+        ] {
+            let answer = Answer { status: 200, retry_after: None, body: body.to_owned() };
+            assert_eq!(answer.success().unwrap().unwrap().get(), r#"{"a":1}"#, "{body}");
+        }
+    }
+
+    #[test]
+    fn words_are_cleaned() {
+        assert_eq!(clean("bad  token\n eyJabc.def.ghi here"), "bad token … here");
+        assert_eq!(clean("token=eyJabc"), "token=…");
+        assert!(clean(&"ä".repeat(1000)).len() <= MAX_WORDS + 3);
+        assert_eq!(event_words(r#"{"code":"c","description":"d"}"#), ("c".to_owned(), "d".to_owned()));
+        assert_eq!(
+            event_words(r#""{\"code\":\"c\",\"description\":\"d\"}""#),
+            ("c".to_owned(), "d".to_owned())
+        );
+        assert_eq!(event_words(r#""gone""#), (String::new(), "gone".to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_start_apart() {
+        let lane = Lane::new(200);
+        let begin = Instant::now();
+        for _ in 0..4 {
+            lane.turn().await;
+        }
+        assert_eq!(begin.elapsed(), Duration::from_millis(600));
+    }
+}
