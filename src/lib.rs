@@ -18,3 +18,5 @@ pub mod token;
 
 pub mod broker;
 
+pub mod session;
+

@@ -1,0 +1,112 @@
+//! Every message of the two actors. Commands are imperative, reports are past tense.
+//! A tick never travels here.
+
+use std::time::Duration;
+
+use actix::Message;
+
+use crate::broker::Class;
+use crate::session::machine::Generation;
+use crate::token::{Product, Token, TokenEpoch};
+
+/// A token as the token actor hands it out.
+#[derive(Clone, Debug)]
+pub(crate) struct Granted {
+    pub(crate) token: Token,
+    /// Whether a login of this process brought it. A stored one may have been used by a
+    /// process before us, whose subscriptions the broker still holds.
+    pub(crate) from_login: bool,
+}
+
+/// Why there is no token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// The product has no keys in the configuration.
+    #[error("not configured: {0}")]
+    Disabled(String),
+    /// The broker refused the login for good. Nothing is tried again until a person acts.
+    #[error("the login needs an operator: {0}")]
+    NeedsOperator(String),
+    /// The login failed and will be tried again.
+    #[error("the login failed and is tried again in {} s: {reason}", retry_in.as_secs())]
+    Waiting {
+        /// When.
+        retry_in: Duration,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The token actor is being replaced, or the session has ended.
+    #[error("the session does not answer")]
+    Unavailable,
+}
+
+impl TokenError {
+    /// What a caller should do.
+    pub const fn class(&self) -> Class {
+        match self {
+            Self::Disabled(_) | Self::NeedsOperator(_) => Class::NeedsOperator,
+            Self::Waiting { .. } | Self::Unavailable => Class::Transient,
+        }
+    }
+}
+
+/// To the token actor: a token for a product. One held is returned only if its epoch is newer
+/// than `newer_than`, the last token that was refused. All askers share one login.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Granted, TokenError>")]
+pub(crate) struct GetToken {
+    pub(crate) product: Product,
+    pub(crate) newer_than: Option<TokenEpoch>,
+}
+
+/// To the token actor, by a person: log in anew, whatever is held and whatever was refused.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), TokenError>")]
+pub(crate) struct Refresh {
+    pub(crate) product: Product,
+}
+
+/// To the token actor, by its own timer: look at the clock.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct RefreshDue;
+
+/// To the token actor, by its child's guard: the stream actor is gone.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct StreamDown {
+    pub(crate) child: u64,
+    pub(crate) panicked: bool,
+}
+
+/// To the stream actor: a login brought a new market token.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct TokenRotated(pub(crate) Granted);
+
+/// To the stream actor, by the hub's watch: look at what is wanted.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct WantedChanged;
+
+/// To the stream actor, by the feed task: connected, but no tick comes.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct FeedMuted {
+    pub(crate) generation: Generation,
+}
+
+/// To both, by a person: a fresh connection.
+#[derive(Debug, Message)]
+#[rtype(result = "bool")]
+pub(crate) struct Reconnect;
+
+/// To both: answer, or the process is unwell.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), &'static str>")]
+pub(crate) struct Report;
+
+/// To both: the end.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Stop;

@@ -1,0 +1,254 @@
+//! Our session with a broker: the actors, the feed task, subscriptions.
+//! Not the tick path's insides; those are `hub` and the broker's `Feed`.
+
+mod feed_task;
+mod loader;
+pub mod machine;
+mod messages;
+mod settings;
+mod shared;
+mod slot;
+mod status;
+mod stream_actor;
+pub mod subscriptions;
+mod supervise;
+mod token_actor;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor as _, Addr};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+use tracing::{error, info};
+
+pub use messages::TokenError;
+pub use settings::{OpaqueTokens, Settings};
+pub use shared::Deps;
+pub use status::{FeedStatus, MasterStatus, SessionStatus, TokenStatus};
+
+use crate::session::messages::{GetToken, Granted, Reconnect, Refresh, Report, Stop};
+use crate::session::shared::Shared;
+use crate::session::supervise::{AbortOnDrop, ChildGuard, Obituary, RestartBudget};
+use crate::session::token_actor::TokenActor;
+use crate::token::{Product, Token, TokenEpoch};
+
+/// How long the actors may take to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long an asker waits for a token actor to be there.
+const ACTOR_PATIENCE: Duration = Duration::from_secs(5);
+/// How often gauges that age by themselves are set.
+const GAUGES_EVERY: Duration = Duration::from_secs(1);
+
+/// How a session stands as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Running,
+    Stopped,
+    Failed,
+}
+
+/// Starts a session. Must be called inside an actix system, whose thread the actors then live on.
+pub fn start(deps: Deps) -> SessionHandle {
+    let shared = Arc::new(Shared::new(deps));
+    let first = start_actor(&shared);
+    let (actor_tx, actor_rx) = watch::channel(Some(first.0.clone()));
+    let (stop_tx, stop_rx) = watch::channel(false);
+    let (life_tx, life_rx) = watch::channel(Life::Running);
+    let tokens = TokenDesk(actor_rx);
+    actix::spawn(supervise(Arc::clone(&shared), first, actor_tx, tokens.clone(), stop_rx, life_tx));
+    SessionHandle { shared, tokens, stop: Arc::new(stop_tx), life: life_rx }
+}
+
+/// A new token actor, and word of its end.
+fn start_actor(shared: &Arc<Shared>) -> (Addr<TokenActor>, oneshot::Receiver<Obituary>) {
+    let (post, obituary) = oneshot::channel();
+    let guard = ChildGuard::new(move |obituary| {
+        // Nobody left to hear it: the process is ending.
+        let _ = post.send(obituary);
+    });
+    (TokenActor::new(Arc::clone(shared), guard).start(), obituary)
+}
+
+/// Keeps a token actor alive within the restart budget. A plain task, because actix's own
+/// supervisor does not catch panics.
+async fn supervise(
+    shared: Arc<Shared>,
+    (mut addr, mut obituary): (Addr<TokenActor>, oneshot::Receiver<Obituary>),
+    actor: watch::Sender<Option<Addr<TokenActor>>>,
+    tokens: TokenDesk,
+    mut stop: watch::Receiver<bool>,
+    life: watch::Sender<Life>,
+) {
+    let _loader = AbortOnDrop::new(tokio::spawn(loader::run(Arc::clone(&shared), tokens)));
+    let _gauges = AbortOnDrop::new(tokio::spawn(set_gauges(Arc::clone(&shared))));
+    let settings = &shared.deps.settings;
+    let mut budget = RestartBudget::new(settings.restart_budget, settings.restart_window());
+    loop {
+        tokio::select! {
+            gone = &mut obituary => {
+                actor.send_replace(None);
+                let panicked = gone.is_ok_and(|obituary| obituary.panicked);
+                error!(panicked, "the token actor has ended unexpectedly");
+                if !budget.spend(Instant::now()) {
+                    error!("the token actor's restart budget is spent, giving up");
+                    life.send_replace(Life::Failed);
+                    return;
+                }
+                shared.meters.restart("token");
+                (addr, obituary) = start_actor(&shared);
+                actor.send_replace(Some(addr.clone()));
+            }
+            // An error means that every handle is gone; nobody can ask for the session any more.
+            _ = stop.wait_for(|stop| *stop) => {
+                actor.send_replace(None);
+                if !matches!(tokio::time::timeout(STOP_PATIENCE, addr.send(Stop)).await, Ok(Ok(()))) {
+                    error!("the session's actors did not stop in time");
+                }
+                info!("the session has stopped");
+                life.send_replace(Life::Stopped);
+                return;
+            }
+        }
+    }
+}
+
+/// Sets the gauges that change with time alone.
+async fn set_gauges(shared: Arc<Shared>) {
+    let expiry = Product::ALL.map(|product| (product, shared.meters.token_expiry(product)));
+    let mut every = tokio::time::interval(GAUGES_EVERY);
+    loop {
+        every.tick().await;
+        let now = shared.now();
+        if let Some(at) = shared.gauge.last_tick_at() {
+            shared.meters.last_tick_age().set(now.since(at).as_secs_f64());
+        }
+        let status = shared.status.borrow().clone();
+        for (product, gauge) in &expiry {
+            let left = status.token(*product).expires_at.map_or(0.0, |at| at.since(now).as_secs_f64());
+            gauge.set(left);
+        }
+    }
+}
+
+/// The way to whichever token actor is alive.
+#[derive(Clone)]
+pub(crate) struct TokenDesk(watch::Receiver<Option<Addr<TokenActor>>>);
+
+impl TokenDesk {
+    fn actor(&self) -> Result<Addr<TokenActor>, TokenError> {
+        self.0.borrow().clone().ok_or(TokenError::Unavailable)
+    }
+
+    async fn get(&self, product: Product, newer_than: Option<TokenEpoch>) -> Result<Granted, TokenError> {
+        // At the start, and while an actor is replaced, there is none for a moment.
+        let mut actor = self.0.clone();
+        let there =
+            tokio::time::timeout(ACTOR_PATIENCE, async { actor.wait_for(Option::is_some).await.is_ok() });
+        if !there.await.unwrap_or(false) {
+            return Err(TokenError::Unavailable);
+        }
+        let addr = self.actor()?;
+        addr.send(GetToken { product, newer_than }).await.unwrap_or(Err(TokenError::Unavailable))
+    }
+}
+
+/// A running session. Cheap to clone; usable from any thread. When the last clone is gone,
+/// the session stops.
+#[derive(Clone)]
+pub struct SessionHandle {
+    shared: Arc<Shared>,
+    tokens: TokenDesk,
+    stop: Arc<watch::Sender<bool>>,
+    life: watch::Receiver<Life>,
+}
+
+impl SessionHandle {
+    /// A token for a product: the one held if it is usable and newer than `newer_than`, the
+    /// last one that was refused; else one login for all who ask.
+    ///
+    /// # Errors
+    /// Any [`TokenError`].
+    pub async fn get_token(
+        &self,
+        product: Product,
+        newer_than: Option<TokenEpoch>,
+    ) -> Result<Token, TokenError> {
+        Ok(self.tokens.get(product, newer_than).await?.token)
+    }
+
+    /// How everything is now.
+    pub fn status(&self) -> SessionStatus {
+        let mut status = self.shared.status.borrow().clone();
+        status.feed.last_tick_at = self.shared.gauge.last_tick_at();
+        status
+    }
+
+    /// Follows the status. Ticks do not move it: `last_tick_at` is filled by [`Self::status`].
+    pub fn watch(&self) -> watch::Receiver<SessionStatus> {
+        self.shared.status.subscribe()
+    }
+
+    /// The account's name.
+    pub fn account(&self) -> &str {
+        &self.shared.deps.account
+    }
+
+    /// Logs in anew for a product, on a person's wish, whatever was refused before. Ends the
+    /// token that is held now.
+    ///
+    /// # Errors
+    /// Any [`TokenError`].
+    pub async fn refresh(&self, product: Product) -> Result<(), TokenError> {
+        let asked = self.tokens.actor()?.send(Refresh { product });
+        asked.await.unwrap_or(Err(TokenError::Unavailable))
+    }
+
+    /// Closes the feed and opens it anew; the back-off of earlier failures still holds.
+    ///
+    /// # Errors
+    /// [`TokenError::Unavailable`] if no actor is there to do it.
+    pub async fn reconnect(&self) -> Result<(), TokenError> {
+        let done = self.tokens.actor()?.send(Reconnect).await.unwrap_or(false);
+        if done { Ok(()) } else { Err(TokenError::Unavailable) }
+    }
+
+    /// Whether both actors answer. The caller sets the deadline.
+    ///
+    /// # Errors
+    /// Which one does not.
+    pub async fn health(&self) -> Result<(), &'static str> {
+        const GONE: &str = "the token actor does not answer";
+        let actor = self.tokens.actor().map_err(|_| GONE)?;
+        actor.send(Report).await.unwrap_or(Err(GONE))
+    }
+
+    /// Stops the feed and the actors; returns when they have.
+    pub async fn stop(&self) {
+        self.stop.send_replace(true);
+        // Failed is over too.
+        let _ = self.life.clone().wait_for(|life| *life != Life::Running).await;
+    }
+
+    /// Resolves when the session has given up after repeated internal failures; never after
+    /// an orderly stop.
+    pub async fn failed(&self) {
+        let mut life = self.life.clone();
+        if life.wait_for(|life| *life == Life::Failed).await.is_err() && *life.borrow() != Life::Failed {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl fmt::Debug for SessionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionHandle")
+            .field("account", &self.shared.deps.account)
+            .field("life", &*self.life.borrow())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,252 @@
+//! What outlives any single actor of a session: what it depends on, what it shows, its
+//! counters, and the data plane's publisher with its last values.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use metrics::{Counter, Gauge};
+use tokio::sync::watch;
+
+use crate::broker::Broker;
+use crate::clock::{Clock, UnixNanos};
+use crate::hub::{FeedId, Hub};
+use crate::market::{Calendar, Exchange, InstrumentId, MarketState, MasterHandle, Segment};
+use crate::session::feed_task::{PlaneHandle, plane};
+use crate::session::machine::Generation;
+use crate::session::settings::Settings;
+use crate::session::status::SessionStatus;
+use crate::session::subscriptions::Counts;
+use crate::telemetry::metrics as names;
+use crate::token::store::TokenStore;
+use crate::token::{Product, TokenEpoch};
+
+/// The feed of the one account of a session.
+pub(crate) const FEED: FeedId = FeedId(0);
+
+/// What a session needs.
+#[derive(Clone)]
+pub struct Deps {
+    /// The account's name, in the store and in metrics.
+    pub account: String,
+    /// The broker.
+    pub broker: Arc<dyn Broker>,
+    /// Where its tokens are kept.
+    pub tokens: TokenStore,
+    /// Where ticks go, and who wants which.
+    pub hub: Hub,
+    /// Where the instrument master goes.
+    pub master: MasterHandle,
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+    /// When the exchanges trade, as far as this broker is concerned.
+    pub calendar: Calendar,
+    /// Where the copy of the instrument master is kept.
+    pub data_dir: PathBuf,
+    /// `[session]`.
+    pub settings: Settings,
+    /// Seed of the back-offs' jitter.
+    pub seed: u64,
+}
+
+impl fmt::Debug for Deps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deps").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+/// See the module's text.
+pub(crate) struct Shared {
+    pub(crate) deps: Deps,
+    pub(crate) status: watch::Sender<SessionStatus>,
+    pub(crate) gauge: Arc<FeedGauge>,
+    pub(crate) meters: Meters,
+    plane: Mutex<PlaneHandle>,
+    epochs: AtomicU64,
+    generations: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(deps: Deps) -> Self {
+        Self {
+            status: watch::Sender::new(SessionStatus::default()),
+            gauge: Arc::default(),
+            meters: Meters::new(&deps.account),
+            plane: Mutex::new(plane(deps.hub.publisher(FEED))),
+            epochs: AtomicU64::new(0),
+            generations: AtomicU64::new(0),
+            deps,
+        }
+    }
+
+    pub(crate) fn now(&self) -> UnixNanos {
+        self.deps.clock.now()
+    }
+
+    /// A number no token of this session has had, replaced actors included.
+    pub(crate) fn next_epoch(&self) -> TokenEpoch {
+        TokenEpoch(self.epochs.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// The newest epoch given out.
+    pub(crate) fn last_epoch(&self) -> TokenEpoch {
+        TokenEpoch(self.epochs.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn last_generation(&self) -> Generation {
+        self.generations.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_generation(&self, generation: Generation) {
+        self.generations.store(generation, Ordering::Relaxed);
+    }
+
+    /// The data plane's publisher; one feed task at a time holds it.
+    pub(crate) fn plane(&self) -> PlaneHandle {
+        self.plane.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// After a panic while publishing, the open batch may hold half a frame.
+    pub(crate) fn replace_plane(&self) {
+        let fresh = plane(self.deps.hub.publisher(FEED));
+        *self.plane.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+    }
+}
+
+/// What the feed task tells of itself without a message. Written once per drain.
+#[derive(Debug, Default)]
+pub(crate) struct FeedGauge {
+    last_tick: AtomicI64,
+    ticks: AtomicU64,
+    /// One bit per segment of which something is subscribed.
+    segments: AtomicU32,
+    /// Times in a row that the feed was ended because it was mute.
+    pub(crate) mute_in_a_row: AtomicU32,
+}
+
+impl FeedGauge {
+    /// Notes received ticks.
+    pub(crate) fn received(&self, ticks: u64, at: UnixNanos) {
+        self.ticks.fetch_add(ticks, Ordering::Relaxed);
+        self.last_tick.store(at.as_nanos(), Ordering::Relaxed);
+        self.mute_in_a_row.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn last_tick_at(&self) -> Option<UnixNanos> {
+        let nanos = self.last_tick.load(Ordering::Relaxed);
+        (nanos != 0).then(|| UnixNanos::from_nanos(nanos))
+    }
+
+    /// Notes what is subscribed.
+    pub(crate) fn set_subscribed(&self, instruments: impl Iterator<Item = InstrumentId>) {
+        let bits = instruments.fold(0, |bits, instrument| bits | segment_bit(instrument.segment));
+        self.segments.store(bits, Ordering::Relaxed);
+    }
+
+    /// Whether something is subscribed that trades now.
+    pub(crate) fn ticks_are_due(&self, calendar: Calendar, now: UnixNanos) -> bool {
+        let bits = self.segments.load(Ordering::Relaxed);
+        Exchange::ALL.iter().any(|exchange| {
+            bits & segment_bit(exchange.segment()) != 0 && calendar.state(*exchange, now) == MarketState::Open
+        })
+    }
+}
+
+fn segment_bit(segment: Segment) -> u32 {
+    let position = Segment::ALL.iter().position(|s| *s == segment).unwrap_or_default();
+    1 << position
+}
+
+/// Metric handles, made once.
+pub(crate) struct Meters {
+    account: String,
+    pub(crate) feed_up: Gauge,
+    wanted: Gauge,
+    confirmed: Gauge,
+    rejected: Gauge,
+    pub(crate) master_instruments: Gauge,
+    pub(crate) master_bad_rows: Gauge,
+}
+
+impl Meters {
+    fn new(account: &str) -> Self {
+        let account = account.to_owned();
+        let gauge = |name| metrics::gauge!(name, "account" => account.clone());
+        let subscriptions =
+            |state| metrics::gauge!(names::SUBSCRIPTIONS, "account" => account.clone(), "state" => state);
+        Self {
+            feed_up: gauge(names::FEED_UP),
+            wanted: subscriptions("wanted"),
+            confirmed: subscriptions("confirmed"),
+            rejected: subscriptions("rejected"),
+            master_instruments: gauge(names::MASTER_INSTRUMENTS),
+            master_bad_rows: gauge(names::MASTER_BAD_ROWS),
+            account,
+        }
+    }
+
+    pub(crate) fn subscriptions(&self, counts: Counts) {
+        self.wanted.set(counts.wanted as f64);
+        self.confirmed.set(counts.confirmed as f64);
+        self.rejected.set(counts.rejected as f64);
+    }
+
+    pub(crate) fn token_expiry(&self, product: Product) -> Gauge {
+        metrics::gauge!(names::TOKEN_EXPIRY, "account" => self.account.clone(), "product" => product.as_str())
+    }
+
+    // The following are rare; looking the handle up each time is fine.
+
+    pub(crate) fn login(&self, product: Product, outcome: &'static str) {
+        let account = self.account.clone();
+        metrics::counter!(
+            names::BROKER_LOGINS, "account" => account, "product" => product.as_str(), "outcome" => outcome
+        )
+        .increment(1);
+    }
+
+    pub(crate) fn store_failure(&self, product: Product) {
+        let account = self.account.clone();
+        metrics::counter!(names::TOKEN_STORE_FAILURES, "account" => account, "product" => product.as_str())
+            .increment(1);
+    }
+
+    /// Registered when the first tick has come: an age of zero before it would hide a feed that
+    /// never spoke.
+    pub(crate) fn last_tick_age(&self) -> Gauge {
+        metrics::gauge!(names::FEED_LAST_TICK_AGE, "account" => self.account.clone())
+    }
+
+    pub(crate) fn reconnect(&self, reason: &'static str) {
+        metrics::counter!(names::FEED_RECONNECTS, "account" => self.account.clone(), "reason" => reason)
+            .increment(1);
+    }
+
+    pub(crate) fn restart(&self, actor: &'static str) {
+        metrics::counter!(names::ACTOR_RESTARTS, "account" => self.account.clone(), "actor" => actor)
+            .increment(1);
+    }
+
+    pub(crate) fn feed_counters(&self) -> FeedCounters {
+        let counter = |name| metrics::counter!(name, "account" => self.account.clone());
+        FeedCounters {
+            ticks: counter(names::TICKS_RECEIVED),
+            undecodable: counter(names::FRAMES_UNDECODABLE),
+            ignored: counter(names::MESSAGES_IGNORED),
+            invalid_prices: counter(names::TICKS_INVALID_PRICE),
+        }
+    }
+}
+
+/// Counters of the feed task, added to once per drain.
+pub(crate) struct FeedCounters {
+    pub(crate) ticks: Counter,
+    pub(crate) undecodable: Counter,
+    pub(crate) ignored: Counter,
+    pub(crate) invalid_prices: Counter,
+}

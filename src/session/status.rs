@@ -1,0 +1,108 @@
+//! What the session shows of itself: plain values that pages and tests read without a message.
+
+use crate::clock::UnixNanos;
+use crate::token::Product;
+
+/// The whole session of one account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionStatus {
+    /// The market-data token.
+    pub market: TokenStatus,
+    /// The token for orders and books.
+    pub interactive: TokenStatus,
+    /// The live feed.
+    pub feed: FeedStatus,
+    /// The instrument master, once one is loaded.
+    pub master: Option<MasterStatus>,
+}
+
+impl SessionStatus {
+    /// The token of a product.
+    pub const fn token(&self, product: Product) -> &TokenStatus {
+        match product {
+            Product::Market => &self.market,
+            Product::Interactive => &self.interactive,
+        }
+    }
+
+    pub(crate) const fn token_mut(&mut self, product: Product) -> &mut TokenStatus {
+        match product {
+            Product::Market => &mut self.market,
+            Product::Interactive => &mut self.interactive,
+        }
+    }
+}
+
+/// One token. Never the token itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenStatus {
+    /// `missing`, `valid`, `expired`, `logging_in`, `needs_operator`, `waiting` (backing off)
+    /// or `disabled` (not configured).
+    pub state: &'static str,
+    /// When the login that brought it succeeded.
+    pub issued_at: Option<UnixNanos>,
+    /// When it stops being used: the earlier of its own end and the daily cut-off.
+    pub expires_at: Option<UnixNanos>,
+    /// What the broker said when it last refused a login or the token.
+    pub last_refusal: Option<String>,
+    /// Successful logins of this process on this day in India.
+    pub logins_today: u64,
+}
+
+impl Default for TokenStatus {
+    fn default() -> Self {
+        Self { state: "missing", issued_at: None, expires_at: None, last_refusal: None, logins_today: 0 }
+    }
+}
+
+/// The live feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedStatus {
+    /// `idle`, `awaiting_token`, `connecting`, `live`, `waiting` or `stopped`.
+    pub state: &'static str,
+    /// Since when it is in this state.
+    pub since: UnixNanos,
+    /// Number of the connection, from 1.
+    pub generation: u64,
+    /// When the last tick was received, if ever.
+    pub last_tick_at: Option<UnixNanos>,
+    /// Connections opened or tried after the first.
+    pub reconnects: u64,
+    /// Instruments that consumers want.
+    pub wanted: usize,
+    /// Of these, confirmed by the broker.
+    pub confirmed: usize,
+    /// Of these, refused or out of budget.
+    pub rejected: usize,
+    /// Why it is not live, if something went wrong.
+    pub reason: Option<String>,
+}
+
+impl Default for FeedStatus {
+    fn default() -> Self {
+        Self {
+            state: "idle",
+            since: UnixNanos::ZERO,
+            generation: 0,
+            last_tick_at: None,
+            reconnects: 0,
+            wanted: 0,
+            confirmed: 0,
+            rejected: 0,
+            reason: None,
+        }
+    }
+}
+
+/// The instrument master in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MasterStatus {
+    /// Instruments known.
+    pub instruments: usize,
+    /// When it was loaded.
+    pub loaded_at: UnixNanos,
+    /// Rows that could not be read.
+    pub bad_rows: usize,
+    /// Whether it came from the copy on disk.
+    pub from_disk: bool,
+}

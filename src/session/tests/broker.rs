@@ -1,0 +1,315 @@
+//! A broker in memory that keeps the rules of XTS: one live token, subscriptions that belong
+//! to it, no subscription twice.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::broker::{Broker, Error, Feed, FeedCounts, FeedEnd, Limits, Login, MasterText, Subscribed};
+use crate::clock::{Clock, UnixNanos};
+use crate::market::{InstrumentId, Kind, LastTrade, Price, Quote, Tick, TickBody};
+use crate::secret::Secret;
+use crate::session::subscriptions::Operation;
+use crate::token::{AccountFacts, Product, Token};
+
+/// Rows as `GET {md}/instruments/master` of XTS brings them (samples of its documentation).
+pub(crate) const MASTER_ROWS: &str = "\
+NSECM|2885|8|RELIANCE|RELIANCE-EQ|EQ|RELIANCE-EQ|1100100002885|1598|1307.6|676621|0.1|1|1|RELIANCE|INE002A01018|1|1|RELIANCE INDUSTRIES LTD-EQ|0|1|1
+NSEFO|59182|1|NIFTY|NIFTY26FEBFUT|FUTIDX|NIFTY-FUTIDX|2605500059182|28369.8|23211.8|1801|0.1|65|1|-1|Nifty 50|2026-02-24T14:30:00|NIFTY 24FEB2026|1|1|NIFTY26FEBFUT
+";
+
+/// What a test lets a feed do.
+#[expect(clippy::large_enum_variant, reason = "a test has few of them")]
+pub(crate) enum Item {
+    Tick(Tick),
+    End(FeedEnd),
+    Panic,
+}
+
+/// One request as the broker saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) operation: Operation,
+    pub(crate) kind: Kind,
+    pub(crate) instruments: Vec<InstrumentId>,
+}
+
+/// What to do with the next call of a kind.
+pub(crate) enum Script {
+    Fail(Error),
+    Panic,
+    /// Never answers.
+    Hang,
+}
+
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) logins: [u32; 2],
+    pub(crate) login_attempts: [u32; 2],
+    pub(crate) login_took: Duration,
+    pub(crate) token_life: Option<Duration>,
+    pub(crate) market_logins: VecDeque<Script>,
+    pub(crate) opens: VecDeque<Script>,
+    pub(crate) subscribes: VecDeque<Script>,
+    pub(crate) masters: VecDeque<Script>,
+    pub(crate) no_interactive: bool,
+    /// The live token of each product.
+    pub(crate) tokens: [Option<String>; 2],
+    pub(crate) held: BTreeSet<(InstrumentId, Kind)>,
+    pub(crate) requests: Vec<Seen>,
+    pub(crate) quotes: Vec<InstrumentId>,
+    pub(crate) snapshots: bool,
+    pub(crate) opened_at: Vec<Instant>,
+    pub(crate) open_with: Vec<String>,
+    pub(crate) feed: Option<mpsc::UnboundedSender<Item>>,
+    pub(crate) downloads: u32,
+}
+
+impl World {
+    /// Feeds that somebody still reads; the last one opened.
+    pub(crate) fn feed_is_open(&self) -> bool {
+        self.feed.as_ref().is_some_and(|feed| !feed.is_closed())
+    }
+
+    pub(crate) fn push(&self, item: Item) {
+        let _ = self.feed.as_ref().expect("a feed was opened").send(item);
+    }
+
+    pub(crate) fn subscribed(&self, kind: Kind) -> usize {
+        self.requests
+            .iter()
+            .filter(|seen| seen.operation == Operation::Subscribe && seen.kind == kind)
+            .map(|seen| seen.instruments.len())
+            .sum()
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct FakeBroker {
+    world: Arc<Mutex<World>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl FakeBroker {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        let world = World { token_life: Some(Duration::from_hours(24)), ..World::default() };
+        Self { world: Arc::new(Mutex::new(world)), clock }
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        match self.world.try_lock() {
+            Ok(world) => world,
+            // A script may panic while it is held.
+            Err(TryLockError::Poisoned(world)) => world.into_inner(),
+            Err(TryLockError::WouldBlock) => panic!("locked twice by one thread"),
+        }
+    }
+
+    pub(crate) fn tick(&self, instrument: InstrumentId, rupees: i64) -> Tick {
+        tick(instrument, rupees, self.clock.now())
+    }
+
+    fn check(&self, token: &Token) -> Result<(), Error> {
+        if self.world().tokens[token.product as usize].as_deref() == Some(token.secret.expose()) {
+            return Ok(());
+        }
+        Err(refused())
+    }
+}
+
+pub(crate) fn refused() -> Error {
+    Error::InvalidToken { code: "e-session-0007".to_owned(), description: "Invalid Token".to_owned() }
+}
+
+pub(crate) fn tick(instrument: InstrumentId, rupees: i64, at: UnixNanos) -> Tick {
+    let price = Price::from_rupees(rupees);
+    let last = LastTrade { price, size: 1, time: at };
+    let quote = Quote { last, close: price, ..Quote::default() };
+    Tick { instrument, ts_event: at, ts_recv: at, body: TickBody::Quote(quote) }
+}
+
+/// An unsigned token in the shape of the broker's.
+fn jwt(number: u32, now: UnixNanos, life: Option<Duration>) -> String {
+    let Some(life) = life else { return format!("opaque-{number}") };
+    let claims = format!(r#"{{"n":{number},"iat":{},"exp":{}}}"#, now.as_secs(), now.plus(life).as_secs());
+    let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
+    format!("{header}.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
+}
+
+async fn play(script: Option<Script>) -> Result<(), Error> {
+    match script {
+        None => Ok(()),
+        Some(Script::Fail(error)) => Err(error),
+        Some(Script::Panic) => panic!("as the test wants it"),
+        Some(Script::Hang) => std::future::pending().await,
+    }
+}
+
+impl Broker for FakeBroker {
+    fn limits(&self) -> Limits {
+        Limits { max_subscriptions: 50, per_request: 10, request_interval: Duration::from_millis(500) }
+    }
+
+    fn binding(&self, product: Product) -> String {
+        format!("https://broker.test {product}")
+    }
+
+    fn login(&self, product: Product) -> BoxFuture<'_, Result<Login, Error>> {
+        async move {
+            let slot = product as usize;
+            let (script, took) = {
+                let mut world = self.world();
+                if product == Product::Interactive && world.no_interactive {
+                    return Err(Error::NotConfigured("interactive keys".to_owned()));
+                }
+                world.login_attempts[slot] += 1;
+                let script = if product == Product::Market { world.market_logins.pop_front() } else { None };
+                (script, world.login_took)
+            };
+            tokio::time::sleep(took).await;
+            play(script).await?;
+            let mut world = self.world();
+            world.logins[slot] += 1;
+            let secret = jwt(world.logins[slot], self.clock.now(), world.token_life);
+            world.tokens[slot] = Some(secret.clone());
+            if product == Product::Market {
+                // Subscriptions belong to the token.
+                world.held.clear();
+            }
+            let facts = AccountFacts { user_id: "TEST01".to_owned(), ..AccountFacts::default() };
+            Ok(Login { secret: Secret::new(secret), facts, app_key_expires: None })
+        }
+        .boxed()
+    }
+
+    fn instruments<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<MasterText, Error>> {
+        async move {
+            let script = {
+                let mut world = self.world();
+                world.downloads += 1;
+                world.masters.pop_front()
+            };
+            play(script).await?;
+            self.check(token)?;
+            Ok(MasterText { rows: MASTER_ROWS.to_owned(), indices: vec![(1, "NIFTY 50_26000".to_owned())] })
+        }
+        .boxed()
+    }
+
+    fn open_feed<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Box<dyn Feed>, Error>> {
+        async move {
+            let script = {
+                let mut world = self.world();
+                world.opened_at.push(Instant::now());
+                world.open_with.push(token.secret.expose().to_owned());
+                world.opens.pop_front()
+            };
+            play(script).await?;
+            self.check(token)?;
+            let (tx, rx) = mpsc::unbounded_channel();
+            assert!(!self.world().feed_is_open(), "two feeds at once");
+            self.world().feed = Some(tx);
+            Ok(Box::new(FakeFeed(rx)) as Box<dyn Feed>)
+        }
+        .boxed()
+    }
+
+    fn subscribe<'a>(
+        &'a self,
+        token: &'a Token,
+        kind: Kind,
+        instruments: &'a [InstrumentId],
+    ) -> BoxFuture<'a, Result<Subscribed, Error>> {
+        async move {
+            let asked_at = self.clock.now();
+            let script = self.world().subscribes.pop_front();
+            play(script).await?;
+            self.check(token)?;
+            let mut world = self.world();
+            let seen = Seen { operation: Operation::Subscribe, kind, instruments: instruments.to_vec() };
+            world.requests.push(seen);
+            for instrument in instruments {
+                assert!(world.held.insert((*instrument, kind)), "{instrument} is subscribed twice");
+            }
+            let snapshot = if world.snapshots {
+                instruments.iter().map(|i| tick(*i, 100, asked_at)).collect()
+            } else {
+                Vec::new()
+            };
+            Ok(Subscribed { confirmed: instruments.to_vec(), rejected: Vec::new(), snapshot })
+        }
+        .boxed()
+    }
+
+    fn unsubscribe<'a>(
+        &'a self,
+        token: &'a Token,
+        kind: Kind,
+        instruments: &'a [InstrumentId],
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            self.check(token)?;
+            let mut world = self.world();
+            let seen = Seen { operation: Operation::Unsubscribe, kind, instruments: instruments.to_vec() };
+            world.requests.push(seen);
+            for instrument in instruments {
+                world.held.remove(&(*instrument, kind));
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn quotes<'a>(
+        &'a self,
+        token: &'a Token,
+        _: Kind,
+        instruments: &'a [InstrumentId],
+    ) -> BoxFuture<'a, Result<Vec<Tick>, Error>> {
+        async move {
+            let asked_at = self.clock.now();
+            self.check(token)?;
+            self.world().quotes.extend_from_slice(instruments);
+            Ok(instruments.iter().map(|i| tick(*i, 200, asked_at)).collect())
+        }
+        .boxed()
+    }
+
+    fn logout<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
+        async move { self.check(token) }.boxed()
+    }
+}
+
+struct FakeFeed(mpsc::UnboundedReceiver<Item>);
+
+impl Feed for FakeFeed {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        recv: &dyn Fn() -> UnixNanos,
+        batch: &mut Vec<Tick>,
+    ) -> Poll<Result<(), FeedEnd>> {
+        match self.0.poll_recv(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Item::Tick(tick))) => {
+                batch.push(Tick { ts_recv: recv(), ..tick });
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Some(Item::End(end))) => Poll::Ready(Err(end)),
+            Poll::Ready(Some(Item::Panic)) => panic!("as the test wants it"),
+            Poll::Ready(None) => Poll::Ready(Err(FeedEnd::Closed("gone".to_owned()))),
+        }
+    }
+
+    fn take_counts(&mut self) -> FeedCounts {
+        FeedCounts::default()
+    }
+}
