@@ -20,3 +20,5 @@ pub mod broker;
 
 pub mod session;
 
+pub mod gateway;
+

@@ -1,0 +1,79 @@
+//! The JSON of everything that goes wrong, the same at every endpoint.
+
+use std::fmt;
+
+use actix_web::http::{StatusCode, header};
+use actix_web::{Error, HttpRequest, HttpResponse, ResponseError, web};
+use serde_json::json;
+
+/// An error in the shape that consumers know from the feed port.
+#[derive(Debug)]
+pub(super) struct Failure {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl Failure {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
+    }
+
+    pub(super) fn unauthorized(message: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message)
+    }
+
+    pub(super) fn forbidden(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", message)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl ResponseError for Failure {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut answer = HttpResponse::build(self.status);
+        if self.status == StatusCode::UNAUTHORIZED {
+            answer.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        }
+        answer.json(json!({"status": "error", "code": self.code, "message": self.message}))
+    }
+}
+
+/// A request's body as the framework read it, or failed to.
+pub(super) type Body = Result<web::Bytes, Error>;
+
+/// The body, if it could be read.
+pub(super) fn whole(body: Body) -> Result<web::Bytes, Failure> {
+    body.map_err(|failed| match failed.as_response_error().status_code() {
+        status @ StatusCode::PAYLOAD_TOO_LARGE => Failure::new(status, "BODY_TOO_BIG", failed.to_string()),
+        _ => Failure::bad_request(failed.to_string()),
+    })
+}
+
+/// For paths that do not exist.
+pub(super) async fn not_found(request: HttpRequest) -> Result<HttpResponse, Failure> {
+    Err(Failure::not_found(format!("there is no {}", request.path())))
+}
+
+/// For paths that exist, asked with another method.
+pub(super) async fn wrong_method(request: HttpRequest) -> Result<HttpResponse, Failure> {
+    let message = format!("{} does not take {}", request.path(), request.method());
+    Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message))
+}

@@ -1,0 +1,166 @@
+//! The HTTP port: health, status, metrics, keys. Not the feed: that has a port and threads of its own.
+
+mod admin;
+mod answer;
+mod guard;
+mod health;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{Extensions, ServerHandle};
+use actix_web::middleware::from_fn;
+use actix_web::rt::net::TcpStream;
+use actix_web::{App, HttpServer, Resource, Route, web};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::gateway::auth::ConsumerKeys;
+use crate::gateway::control::Control;
+use crate::gateway::origin::HostRules;
+use crate::telemetry::prometheus::Prometheus;
+
+/// No request of ours has a body worth more.
+const MAX_BODY: usize = 16 * 1024;
+/// Time to send the request's head.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections at once. The port is for a dashboard and a scraper, not for consumers.
+const MAX_CONNECTIONS: usize = 512;
+
+/// What the port works with.
+pub struct Deps {
+    /// The rest of the program.
+    pub control: Arc<dyn Control>,
+    /// Consumers' keys.
+    pub keys: ConsumerKeys,
+    /// The page of `/metrics`; its upkeep runs as long as the server does.
+    pub prometheus: Prometheus,
+    /// Host names that are served besides addresses and `localhost`.
+    pub allowed_hosts: Vec<String>,
+    /// Origins whose pages are served besides those of the same host.
+    pub allowed_origins: Vec<String>,
+    /// Wall-clock time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Deps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deps")
+            .field("allowed_hosts", &self.allowed_hosts)
+            .field("allowed_origins", &self.allowed_origins)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Shared {
+    control: Arc<dyn Control>,
+    keys: ConsumerKeys,
+    prometheus: Prometheus,
+    clock: Arc<dyn Clock>,
+    rules: HostRules,
+    started: Instant,
+}
+
+/// The running server. Stops when told to; dropping it leaves it running until the process ends.
+#[derive(Debug)]
+pub struct HttpHandle {
+    addr: SocketAddr,
+    server: ServerHandle,
+    serving: JoinHandle<io::Result<()>>,
+    upkeep: JoinHandle<()>,
+}
+
+/// Serves on `listener`, with one worker thread. Must be called inside a Tokio runtime.
+///
+/// # Errors
+/// If the listener cannot be used.
+pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
+    let addr = listener.local_addr()?;
+    let upkeep = tokio::spawn(deps.prometheus.clone().upkeep());
+    let shared = web::Data::new(Shared {
+        control: deps.control,
+        keys: deps.keys,
+        prometheus: deps.prometheus,
+        clock: deps.clock,
+        rules: HostRules::new(&addr.ip().to_string(), &deps.allowed_hosts, &deps.allowed_origins),
+        started: Instant::now(),
+    });
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(shared.clone())
+            .app_data(web::PayloadConfig::new(MAX_BODY))
+            .wrap(from_fn(guard::guard))
+            .service(get("/healthz", || web::to(health::healthz)))
+            .service(get("/readyz", || web::to(health::readyz)))
+            .service(get("/v1/status", || web::to(status::status)))
+            .service(get("/metrics", || web::to(status::metrics)))
+            .service(
+                web::resource("/v1/admin/keys")
+                    .route(web::get().to(admin::list_keys))
+                    .route(web::post().to(admin::create_key))
+                    .default_service(web::to(answer::wrong_method)),
+            )
+            .service(
+                web::resource("/v1/admin/keys/{name}")
+                    .route(web::delete().to(admin::revoke_key))
+                    .default_service(web::to(answer::wrong_method)),
+            )
+            .service(post("/v1/admin/refresh", web::post().to(admin::refresh)))
+            .service(post("/v1/admin/reconnect", web::post().to(admin::reconnect)))
+            .default_service(web::to(answer::not_found))
+    })
+    .workers(1)
+    .max_connections(MAX_CONNECTIONS)
+    .client_request_timeout(REQUEST_TIMEOUT)
+    .on_connect(without_delay)
+    .disable_signals()
+    .shutdown_timeout(2)
+    .listen(listener)?
+    .run();
+    Ok(HttpHandle { addr, server: server.handle(), serving: tokio::spawn(server), upkeep })
+}
+
+/// A resource for GET and HEAD.
+fn get(path: &str, route: impl Fn() -> Route) -> Resource {
+    web::resource(path)
+        .route(route().method(actix_web::http::Method::GET))
+        .route(route().method(actix_web::http::Method::HEAD))
+        .default_service(web::to(answer::wrong_method))
+}
+
+fn post(path: &str, route: Route) -> Resource {
+    web::resource(path).route(route).default_service(web::to(answer::wrong_method))
+}
+
+/// actix leaves Nagle's algorithm on, which costs milliseconds per answer.
+fn without_delay(connection: &dyn Any, _: &mut Extensions) {
+    if let Some(socket) = connection.downcast_ref::<TcpStream>()
+        && let Err(error) = socket.set_nodelay(true)
+    {
+        tracing::debug!(%error, "TCP_NODELAY cannot be set");
+    }
+}
+
+impl HttpHandle {
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Stops accepting, lets requests end for up to two seconds, closes.
+    pub async fn stop(self) {
+        self.server.stop(true).await;
+        if let Ok(Err(error)) = self.serving.await {
+            tracing::warn!(%error, "HTTP server ended badly");
+        }
+        self.upkeep.abort();
+    }
+}

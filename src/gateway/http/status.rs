@@ -1,0 +1,169 @@
+//! `/v1/status` and `/metrics`. The JSON shapes are part of the contract with dashboards.
+
+use std::collections::BTreeMap;
+
+use actix_web::http::header;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+
+use super::answer::Failure;
+use super::{Shared, guard};
+use crate::clock::UnixNanos;
+use crate::gateway::control::{AccountStatus, Status, TokenStatus};
+use crate::telemetry::metrics as names;
+
+#[derive(Serialize)]
+struct Page<'a> {
+    version: &'static str,
+    uptime_s: u64,
+    accounts: BTreeMap<&'a str, Account<'a>>,
+    master: Option<Master>,
+    consumers: Consumers,
+    market: BTreeMap<&'static str, &'static str>,
+}
+
+#[derive(Serialize)]
+struct Account<'a> {
+    broker: &'a str,
+    token: Tokens<'a>,
+    feed: Feed<'a>,
+}
+
+#[derive(Serialize)]
+struct Tokens<'a> {
+    market: Token<'a>,
+    interactive: Token<'a>,
+}
+
+#[derive(Serialize)]
+struct Token<'a> {
+    state: &'static str,
+    issued_at: Option<String>,
+    expires_at: Option<String>,
+    seconds_left: Option<u64>,
+    last_refusal: Option<&'a str>,
+    logins_today: u64,
+}
+
+#[derive(Serialize)]
+struct Feed<'a> {
+    state: &'static str,
+    since: String,
+    generation: u64,
+    last_tick_age_ms: Option<u64>,
+    reconnects: u64,
+    reason: Option<&'a str>,
+    subscriptions: Subscriptions,
+}
+
+#[derive(Serialize)]
+struct Subscriptions {
+    wanted: usize,
+    confirmed: usize,
+    rejected: usize,
+}
+
+#[derive(Serialize)]
+struct Master {
+    instruments: usize,
+    loaded_at: String,
+    bad_rows: usize,
+}
+
+#[derive(Serialize)]
+struct Consumers {
+    count: usize,
+    slow: usize,
+}
+
+impl<'a> Page<'a> {
+    fn new(status: &'a Status, uptime_s: u64, now: UnixNanos) -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s,
+            accounts: status.accounts.iter().map(|a| (a.name.as_str(), Account::new(a, now))).collect(),
+            master: status.master.as_ref().map(|master| Master {
+                instruments: master.instruments,
+                loaded_at: master.loaded_at.in_india(),
+                bad_rows: master.bad_rows,
+            }),
+            consumers: Consumers { count: status.consumers.count, slow: status.consumers.slow },
+            market: status
+                .market
+                .iter()
+                .map(|(exchange, state)| (exchange.as_str(), state.as_str()))
+                .collect(),
+        }
+    }
+}
+
+impl<'a> Account<'a> {
+    fn new(account: &'a AccountStatus, now: UnixNanos) -> Self {
+        let feed = &account.feed;
+        Self {
+            broker: &account.broker,
+            token: Tokens {
+                market: Token::new(&account.market, now),
+                interactive: Token::new(&account.interactive, now),
+            },
+            feed: Feed {
+                state: feed.state,
+                since: feed.since.in_india(),
+                generation: feed.generation,
+                last_tick_age_ms: feed.last_tick_at.map(|at| now.since(at).as_millis() as u64),
+                reconnects: feed.reconnects,
+                reason: feed.reason.as_deref(),
+                subscriptions: Subscriptions {
+                    wanted: feed.wanted,
+                    confirmed: feed.confirmed,
+                    rejected: feed.rejected,
+                },
+            },
+        }
+    }
+}
+
+impl<'a> Token<'a> {
+    fn new(token: &'a TokenStatus, now: UnixNanos) -> Self {
+        Self {
+            state: token.state,
+            issued_at: token.issued_at.map(UnixNanos::in_india),
+            expires_at: token.expires_at.map(UnixNanos::in_india),
+            seconds_left: token.expires_at.map(|end| end.since(now).as_secs()),
+            last_refusal: token.last_refusal.as_deref(),
+            logins_today: token.logins_today,
+        }
+    }
+}
+
+/// The state of everything.
+pub(super) async fn status(request: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, Failure> {
+    guard::local_or_key(&request, &shared)?;
+    let status = shared.control.status();
+    let page = Page::new(&status, shared.started.elapsed().as_secs(), shared.clock.now());
+    Ok(HttpResponse::Ok().json(page))
+}
+
+/// The Prometheus page. What is a span of time until or since now is computed here, else it would stand still
+/// between events.
+pub(super) async fn metrics(
+    request: HttpRequest,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Failure> {
+    guard::local_or_key(&request, &shared)?;
+    let now = shared.clock.now();
+    for account in shared.control.status().accounts {
+        for (product, token) in [("market", &account.market), ("interactive", &account.interactive)] {
+            if let Some(end) = token.expires_at {
+                ::metrics::gauge!(names::TOKEN_EXPIRY, "account" => account.name.clone(), "product" => product)
+                    .set(end.since(now).as_secs_f64());
+            }
+        }
+        if let Some(at) = account.feed.last_tick_at {
+            ::metrics::gauge!(names::FEED_LAST_TICK_AGE, "account" => account.name.clone())
+                .set(now.since(at).as_secs_f64());
+        }
+    }
+    let kind = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
+    Ok(HttpResponse::Ok().insert_header(kind).body(shared.prometheus.render()))
+}

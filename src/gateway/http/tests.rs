@@ -1,0 +1,407 @@
+//! A real server on port 0, asked over real sockets, with a fake behind it.
+
+use std::sync::Mutex;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
+use crate::clock::{SystemClock, UnixNanos};
+use crate::gateway::auth::{Scope, Scopes};
+use crate::gateway::control::{
+    AccountStatus, ConsumerCount, FeedStatus, MasterStatus, Product, Refused, Status, TokenStatus,
+};
+use crate::market::{Exchange, MarketState};
+use crate::store::Store;
+
+const NOW: UnixNanos = UnixNanos::from_millis(1_770_698_730_000);
+
+struct Fixed;
+
+impl Clock for Fixed {
+    fn now(&self) -> UnixNanos {
+        NOW
+    }
+}
+
+struct Fake {
+    status: Mutex<Status>,
+    health: Mutex<Result<(), String>>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Control for Fake {
+    fn status(&self) -> Status {
+        self.status.lock().unwrap().clone()
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<(), String>> {
+        let health = self.health.lock().unwrap().clone();
+        async move { health }.boxed()
+    }
+
+    fn refresh<'a>(
+        &'a self,
+        account: Option<&'a str>,
+        product: Product,
+    ) -> BoxFuture<'a, Result<(), Refused>> {
+        self.asked.lock().unwrap().push(format!("refresh {account:?} {product:?}"));
+        async move {
+            match account {
+                Some(name) if name != "default" => Err(Refused::NoAccount(name.to_owned())),
+                _ => Ok(()),
+            }
+        }
+        .boxed()
+    }
+
+    fn reconnect<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<(), Refused>> {
+        self.asked.lock().unwrap().push(format!("reconnect {account:?}"));
+        async { Err(Refused::Failed("the feed is stopped".to_owned())) }.boxed()
+    }
+}
+
+fn live() -> Status {
+    let token = TokenStatus {
+        state: "valid",
+        issued_at: Some(NOW.minus(Duration::from_hours(1))),
+        expires_at: Some(NOW.plus(Duration::from_hours(2))),
+        last_refusal: None,
+        logins_today: 1,
+    };
+    Status {
+        accounts: vec![AccountStatus {
+            name: "default".to_owned(),
+            broker: "sim".to_owned(),
+            interactive: TokenStatus {
+                state: "needs_operator",
+                last_refusal: Some("Invalid appKey".to_owned()),
+                ..TokenStatus::default()
+            },
+            market: token,
+            feed: FeedStatus {
+                state: "live",
+                since: NOW.minus(Duration::from_mins(1)),
+                generation: 3,
+                last_tick_at: Some(NOW.minus(Duration::from_millis(250))),
+                reconnects: 2,
+                wanted: 5,
+                confirmed: 4,
+                rejected: 1,
+                reason: None,
+            },
+        }],
+        master: Some(MasterStatus { instruments: 243, loaded_at: NOW, bad_rows: 1 }),
+        consumers: ConsumerCount { count: 7, slow: 1 },
+        market: vec![(Exchange::Nse, MarketState::Open), (Exchange::Mcx, MarketState::Closed)],
+    }
+}
+
+struct Port {
+    server: Option<HttpHandle>,
+    fake: Arc<Fake>,
+    keys: ConsumerKeys,
+    client: Client,
+    _dir: TempDir,
+}
+
+struct Got {
+    status: StatusCode,
+    headers: reqwest::header::HeaderMap,
+    text: String,
+}
+
+impl Got {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("not JSON: {}", self.text))
+    }
+
+    fn code(&self) -> (u16, String) {
+        (self.status.as_u16(), self.json()["code"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+impl Port {
+    fn open() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dir = TempDir::new().unwrap();
+        let (store, _) = Store::open(dir.path(), &SystemClock).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(Fixed);
+        let keys = ConsumerKeys::open(&store, clock.clone()).unwrap();
+        let fake = Arc::new(Fake {
+            status: Mutex::new(live()),
+            health: Mutex::new(Ok(())),
+            asked: Mutex::default(),
+        });
+        let deps = Deps {
+            control: fake.clone(),
+            keys: keys.clone(),
+            prometheus: Prometheus::install().unwrap(),
+            allowed_hosts: vec!["feed.example.com".to_owned()],
+            allowed_origins: Vec::new(),
+            clock,
+        };
+        let server = start(TcpListener::bind("127.0.0.1:0").unwrap(), deps).unwrap();
+        let client = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+        Self { server: Some(server), fake, keys, client, _dir: dir }
+    }
+
+    async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Got {
+        let url = format!("http://{}{path}", self.server.as_ref().unwrap().addr());
+        let mut request = self.client.request(method, url).body(body.to_owned());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.unwrap();
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        Got { status, headers, text: answer.text().await.unwrap() }
+    }
+
+    async fn get(&self, path: &str) -> Got {
+        self.send(Method::GET, path, &[], "").await
+    }
+
+    async fn admin(&self, method: Method, path: &str, key: &str, body: &str) -> Got {
+        self.send(method, path, &[("authorization", &format!("Bearer {key}"))], body).await
+    }
+
+    async fn key(&self, name: &str, scopes: &[Scope]) -> String {
+        let scopes: Scopes = scopes.iter().copied().collect();
+        self.keys.create(name, scopes).await.unwrap().expose().to_owned()
+    }
+
+    async fn close(mut self) {
+        self.server.take().unwrap().stop().await;
+    }
+}
+
+#[actix_web::test]
+async fn health_and_readiness_tell_what_is_wrong() {
+    let port = Port::open();
+    let health = port.get("/healthz").await;
+    assert_eq!(health.status, 200);
+    assert_eq!(health.json()["pid"], std::process::id());
+    assert_eq!(port.send(Method::HEAD, "/healthz", &[], "").await.status, 200);
+    *port.fake.health.lock().unwrap() = Err("the token actor does not answer".to_owned());
+    let health = port.get("/healthz").await;
+    assert_eq!(
+        (health.status.as_u16(), health.json()["reason"].as_str().unwrap()),
+        (503, "the token actor does not answer")
+    );
+
+    let ready = port.get("/readyz").await;
+    assert_eq!((ready.status.as_u16(), ready.json()), (200, json!({"ready": true, "reason": null})));
+    port.fake.status.lock().unwrap().market = vec![(Exchange::Nse, MarketState::Closed)];
+    let ready = port.get("/readyz").await;
+    assert_eq!(
+        (ready.status.as_u16(), ready.json()["reason"].as_str()),
+        (200, Some("all markets are closed"))
+    );
+    {
+        let mut status = port.fake.status.lock().unwrap();
+        status.master = None;
+        status.accounts[0].feed.state = "waiting";
+        status.accounts[0].feed.reason = Some("network: refused".to_owned());
+    }
+    let ready = port.get("/readyz").await;
+    assert_eq!(ready.status, 503);
+    assert_eq!(
+        ready.json()["reason"],
+        "account default: feed is waiting (network: refused); the instrument list is not loaded"
+    );
+    port.close().await;
+}
+
+#[actix_web::test]
+async fn the_status_has_the_agreed_shape() {
+    let port = Port::open();
+    let got = port.get("/v1/status").await;
+    assert_eq!(got.status, 200);
+    let mut page = got.json();
+    assert!(page["uptime_s"].as_u64().unwrap() < 60);
+    page["uptime_s"] = json!(0);
+    page["version"] = json!("x");
+    assert_eq!(
+        page,
+        json!({
+            "version": "x", "uptime_s": 0,
+            "accounts": {"default": {
+                "broker": "sim",
+                "token": {
+                    "market": {
+                        "state": "valid", "issued_at": "2026-02-10T09:15:30.000+05:30",
+                        "expires_at": "2026-02-10T12:15:30.000+05:30", "seconds_left": 7200,
+                        "last_refusal": null, "logins_today": 1
+                    },
+                    "interactive": {
+                        "state": "needs_operator", "issued_at": null, "expires_at": null, "seconds_left": null,
+                        "last_refusal": "Invalid appKey", "logins_today": 0
+                    }
+                },
+                "feed": {
+                    "state": "live", "since": "2026-02-10T10:14:30.000+05:30", "generation": 3,
+                    "last_tick_age_ms": 250, "reconnects": 2, "reason": null,
+                    "subscriptions": {"wanted": 5, "confirmed": 4, "rejected": 1}
+                }
+            }},
+            "master": {"instruments": 243, "loaded_at": "2026-02-10T10:15:30.000+05:30", "bad_rows": 1},
+            "consumers": {"count": 7, "slow": 1},
+            "market": {"NSE": "open", "MCX": "closed"}
+        })
+    );
+    let metrics = port.get("/metrics").await;
+    assert_eq!(metrics.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let line = "tickgate_token_expiry_seconds{account=\"default\",product=\"market\"} 7200";
+    assert!(metrics.text.contains(line), "{}", metrics.text);
+    assert!(metrics.text.contains("tickgate_feed_last_tick_age_seconds{account=\"default\"} 0.25"));
+    port.close().await;
+}
+
+#[actix_web::test]
+async fn from_elsewhere_status_and_metrics_need_a_key() {
+    let port = Port::open();
+    let key = port.key("reader", &[Scope::Feed]).await;
+    // A public name, or the mark of a reverse proxy: the request does not come from this machine.
+    for header in [("host", "feed.example.com"), ("x-forwarded-for", "203.0.113.5")] {
+        for path in ["/v1/status", "/metrics"] {
+            let got = port.send(Method::GET, path, &[header], "").await;
+            assert_eq!(got.code(), (401, "UNAUTHORIZED".to_owned()), "{header:?} {path}");
+            let bearer = format!("Bearer {key}");
+            let got = port.send(Method::GET, path, &[header, ("authorization", &bearer)], "").await;
+            assert_eq!(got.status, 200, "{header:?} {path}");
+        }
+        for path in ["/healthz", "/readyz"] {
+            assert_eq!(port.send(Method::GET, path, &[header], "").await.status, 200);
+        }
+    }
+    port.close().await;
+}
+
+#[actix_web::test]
+async fn other_hosts_and_their_pages_are_refused() {
+    let port = Port::open();
+    for header in [("host", "evil.example"), ("origin", "http://evil.example"), ("origin", "null")] {
+        let got = port.send(Method::GET, "/healthz", &[header], "").await;
+        assert_eq!(got.code(), (403, "FORBIDDEN".to_owned()), "{header:?}");
+        assert_eq!(got.headers["x-frame-options"], "DENY");
+    }
+    let origin = format!("http://{}", port.server.as_ref().unwrap().addr());
+    let got = port.send(Method::GET, "/healthz", &[("origin", &origin)], "").await;
+    assert_eq!(got.status, 200);
+    assert_eq!(got.headers["x-frame-options"], "DENY");
+    assert!(got.headers["content-security-policy"].to_str().unwrap().contains("frame-ancestors 'none'"));
+    port.close().await;
+}
+
+#[actix_web::test]
+async fn keys_are_made_listed_and_revoked_with_the_right_scope_only() {
+    let port = Port::open();
+    let admin = port.key("boss", &[Scope::Admin]).await;
+    let reader = port.key("reader", &[Scope::Feed]).await;
+    let keys = "/v1/admin/keys";
+
+    for (method, path) in [(Method::GET, keys), (Method::POST, keys), (Method::DELETE, "/v1/admin/keys/boss")]
+    {
+        let none = port.send(method.clone(), path, &[], "{}").await;
+        assert_eq!(none.code(), (401, "UNAUTHORIZED".to_owned()), "{method} {path}");
+        assert_eq!(none.headers["www-authenticate"], "Bearer");
+        assert_eq!(port.admin(method.clone(), path, "0123", "{}").await.status, 401);
+        assert_eq!(port.admin(method, path, &reader, "{}").await.code(), (403, "FORBIDDEN".to_owned()));
+    }
+
+    let made = port.admin(Method::POST, keys, &admin, r#"{"name":"bot","scopes":["feed","trade"]}"#).await;
+    assert_eq!(made.status, 201);
+    let text = made.json()["key"].as_str().unwrap().to_owned();
+    assert_eq!(text.len(), 64);
+    assert!(port.keys.verify(&text).is_some_and(|key| key.scopes.has(Scope::Trade)));
+    let made = port.admin(Method::POST, keys, &admin, r#"{"name":"plain"}"#).await;
+    assert_eq!(made.json()["scopes"], json!(["feed", "account"]));
+
+    let list = port.admin(Method::GET, keys, &admin, "").await.json();
+    let names: Vec<_> =
+        list["keys"].as_array().unwrap().iter().map(|k| k["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["boss", "bot", "plain", "reader"]);
+    assert_eq!(list["keys"][1]["created_at"], "2026-02-10T10:15:30.000+05:30");
+    assert!(!list.to_string().contains(&text));
+
+    for (body, status) in [
+        (r#"{"name":"bot"}"#, 409),
+        (r#"{"name":"a b"}"#, 400),
+        (r#"{"name":"x","scopes":"everything"}"#, 400),
+        (r#"{"name":"x","scopes":[]}"#, 400),
+        (r#"{"name":"x","color":1}"#, 400),
+        ("", 400),
+    ] {
+        assert_eq!(port.admin(Method::POST, keys, &admin, body).await.status.as_u16(), status, "{body}");
+    }
+    let huge = format!(r#"{{"name":"{}"}}"#, "x".repeat(MAX_BODY));
+    assert_eq!(port.admin(Method::POST, keys, &admin, &huge).await.code(), (413, "BODY_TOO_BIG".to_owned()));
+
+    assert_eq!(port.admin(Method::DELETE, "/v1/admin/keys/bot", &admin, "").await.status, 200);
+    assert!(port.keys.verify(&text).is_none());
+    assert_eq!(
+        port.admin(Method::DELETE, "/v1/admin/keys/bot", &admin, "").await.code(),
+        (404, "NOT_FOUND".to_owned())
+    );
+    port.close().await;
+}
+
+#[actix_web::test]
+async fn refresh_and_reconnect_reach_the_control_plane() {
+    let port = Port::open();
+    let admin = port.key("boss", &[Scope::Admin]).await;
+    let post = async |path: &str, body: &str| port.admin(Method::POST, path, &admin, body).await;
+    assert_eq!(post("/v1/admin/refresh", "").await.status, 200);
+    assert_eq!(
+        post("/v1/admin/refresh", r#"{"account":"default","product":"interactive"}"#).await.status,
+        200
+    );
+    assert_eq!(post("/v1/admin/refresh", r#"{"product":"both"}"#).await.status, 400);
+    assert_eq!(post("/v1/admin/refresh", r#"{"account":"x"}"#).await.status, 404);
+    let failed = post("/v1/admin/reconnect", "").await;
+    assert_eq!(failed.code(), (502, "FAILED".to_owned()));
+    assert_eq!(failed.json()["message"], "the feed is stopped");
+    assert_eq!(
+        *port.fake.asked.lock().unwrap(),
+        [
+            "refresh None Market",
+            "refresh Some(\"default\") Interactive",
+            "refresh Some(\"x\") Market",
+            "reconnect None"
+        ]
+    );
+    port.close().await;
+}
+
+#[actix_web::test]
+async fn wrong_paths_and_methods_get_json() {
+    let port = Port::open();
+    for path in ["/", "/nope", "/v1/", "/v1/admin/nope"] {
+        let got = port.get(path).await;
+        assert_eq!(got.code(), (404, "NOT_FOUND".to_owned()), "{path}");
+        assert_eq!(got.headers["content-type"], "application/json");
+    }
+    assert_eq!(
+        port.send(Method::POST, "/healthz", &[], "").await.code(),
+        (405, "METHOD_NOT_ALLOWED".to_owned())
+    );
+    assert_eq!(
+        port.send(Method::PUT, "/v1/admin/keys", &[], "").await.code(),
+        (405, "METHOD_NOT_ALLOWED".to_owned())
+    );
+    port.close().await;
+}
+
+#[actix_web::test]
+async fn a_stopped_server_frees_its_port() {
+    let port = Port::open();
+    let addr = port.server.as_ref().unwrap().addr();
+    assert_eq!(port.get("/healthz").await.status, 200);
+    let Port { client, server, .. } = port;
+    drop(client);
+    server.unwrap().stop().await;
+    assert!(TcpListener::bind(addr).is_ok());
+}

@@ -1,0 +1,183 @@
+//! The `[gateway]` table: where consumers are listened for, and every limit they have.
+//! Not the checks across tables; those are `config`'s.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Settings of both consumer-facing ports.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where the feed port listens: `host:port`.
+    pub feed_listen: String,
+    /// Where the HTTP port listens: `host:port`.
+    pub http_listen: String,
+    /// Origins of web pages that may connect, besides pages of the same host.
+    pub allowed_origins: Vec<String>,
+    /// Host names under which the ports are reached, besides addresses and `localhost`.
+    pub allowed_hosts: Vec<String>,
+    /// Threads that serve consumers; 0: one less than cores, at least one.
+    pub shards: usize,
+    /// Connections in all.
+    pub max_consumers: usize,
+    /// Connections from one address; loopback, behind which a proxy may stand, is exempt.
+    pub max_consumers_per_address: usize,
+    /// Subscriptions (instrument and mode) of one connection.
+    pub max_instruments_per_consumer: usize,
+    /// Frames a connection may send in a second; what it sends beyond that waits.
+    pub max_commands_per_second: u32,
+    /// The largest message before authentication.
+    pub max_frame_unauthenticated_bytes: usize,
+    /// The largest message after authentication.
+    pub max_frame_bytes: usize,
+    /// What may wait for one slow consumer before it gets only the latest values.
+    pub overflow_bytes: usize,
+    /// What may wait for all slow consumers together.
+    pub overflow_total_bytes: usize,
+    /// From the connection to the end of the opening handshake.
+    pub handshake_timeout_ms: u64,
+    /// From the handshake to a valid key.
+    pub auth_timeout_ms: u64,
+    /// Between two pings to a consumer; 0: none.
+    pub ping_interval_ms: u64,
+    /// From a ping to any sign of life.
+    pub ping_timeout_ms: u64,
+    /// From our close frame to the consumer's end of the connection.
+    pub close_timeout_ms: u64,
+    /// How long subscriptions wait for the first instrument list.
+    pub master_wait_ms: u64,
+    /// The least time between two flushes: fewer writes for up to that much delay. 0: each
+    /// batch leaves at once.
+    pub flush_interval_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            feed_listen: "127.0.0.1:8765".to_owned(),
+            http_listen: "127.0.0.1:5000".to_owned(),
+            allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+            shards: 0,
+            max_consumers: 10_000,
+            max_consumers_per_address: 1_000,
+            max_instruments_per_consumer: 10_000,
+            max_commands_per_second: 1_000,
+            max_frame_unauthenticated_bytes: 4 << 10,
+            max_frame_bytes: 1 << 20,
+            overflow_bytes: 4 << 20,
+            overflow_total_bytes: 256 << 20,
+            handshake_timeout_ms: 10_000,
+            auth_timeout_ms: 15_000,
+            ping_interval_ms: 20_000,
+            ping_timeout_ms: 20_000,
+            close_timeout_ms: 2_000,
+            master_wait_ms: 10_000,
+            flush_interval_ms: 0,
+        }
+    }
+}
+
+impl Settings {
+    /// What is wrong with the values, as pairs of key and complaint; empty if nothing is.
+    pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
+        let mut found = Vec::new();
+        let mut at_least = |key, value: u64, least: u64, complaint| {
+            if value < least {
+                found.push((key, complaint));
+            }
+        };
+        at_least("max_consumers", self.max_consumers as u64, 1, "must be at least 1");
+        at_least("max_consumers_per_address", self.max_consumers_per_address as u64, 1, "must be at least 1");
+        at_least(
+            "max_instruments_per_consumer",
+            self.max_instruments_per_consumer as u64,
+            1,
+            "must be at least 1",
+        );
+        at_least("max_commands_per_second", u64::from(self.max_commands_per_second), 1, "must be at least 1");
+        // A key has 64 digits; the frame around it must fit.
+        at_least(
+            "max_frame_unauthenticated_bytes",
+            self.max_frame_unauthenticated_bytes as u64,
+            256,
+            "must be at least 256, or nobody can authenticate",
+        );
+        at_least(
+            "max_frame_bytes",
+            self.max_frame_bytes as u64,
+            self.max_frame_unauthenticated_bytes as u64,
+            "must be at least max_frame_unauthenticated_bytes",
+        );
+        at_least("overflow_bytes", self.overflow_bytes as u64, 4 << 10, "must be at least 4096");
+        at_least(
+            "overflow_total_bytes",
+            self.overflow_total_bytes as u64,
+            self.overflow_bytes as u64,
+            "must be at least overflow_bytes",
+        );
+        for (key, value) in [
+            ("handshake_timeout_ms", self.handshake_timeout_ms),
+            ("auth_timeout_ms", self.auth_timeout_ms),
+            ("ping_timeout_ms", self.ping_timeout_ms),
+            ("close_timeout_ms", self.close_timeout_ms),
+        ] {
+            at_least(key, value, 1, "must be at least 1");
+        }
+        found
+    }
+
+    /// The number of shards to start.
+    pub fn shard_count(&self) -> usize {
+        match self.shards {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get().saturating_sub(1)).max(1),
+            some => some,
+        }
+    }
+
+    pub(crate) fn handshake_timeout(&self) -> Duration {
+        Duration::from_millis(self.handshake_timeout_ms)
+    }
+
+    pub(crate) fn auth_timeout(&self) -> Duration {
+        Duration::from_millis(self.auth_timeout_ms)
+    }
+
+    /// `None`: no pings.
+    pub(crate) fn ping_interval(&self) -> Option<Duration> {
+        (self.ping_interval_ms > 0).then(|| Duration::from_millis(self.ping_interval_ms))
+    }
+
+    pub(crate) fn ping_timeout(&self) -> Duration {
+        Duration::from_millis(self.ping_timeout_ms)
+    }
+
+    pub(crate) fn close_timeout(&self) -> Duration {
+        Duration::from_millis(self.close_timeout_ms)
+    }
+
+    pub(crate) fn master_wait(&self) -> Duration {
+        Duration::from_millis(self.master_wait_ms)
+    }
+
+    pub(crate) fn flush_interval(&self) -> Duration {
+        Duration::from_millis(self.flush_interval_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_sound_and_nonsense_is_named() {
+        assert_eq!(Settings::default().problems(), []);
+        assert!(Settings::default().shard_count() >= 1);
+        let wrong: Settings =
+            toml::from_str("overflow_bytes = 1\nmax_frame_bytes = 10\nauth_timeout_ms = 0").unwrap();
+        let keys: Vec<_> = wrong.problems().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["max_frame_bytes", "overflow_bytes", "auth_timeout_ms"]);
+        assert!(toml::from_str::<Settings>("feed_lisen = \"x\"").is_err());
+    }
+}
