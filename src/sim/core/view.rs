@@ -1,0 +1,133 @@
+//! What the simulator tells of itself below `/__sim/`: not part of the venue's protocol.
+
+use serde_json::{Value, json};
+
+use super::Core;
+use crate::clock::UnixNanos;
+use crate::market::{Exchange, Level};
+use crate::sim::sessions::Product;
+use crate::sim::settings::{Hours, Prices};
+
+impl Core {
+    /// `GET /__sim/state`.
+    pub(crate) fn state(&self, now: UnixNanos) -> Value {
+        let session = |product| {
+            self.sessions.get(product).as_ref().map(|s| {
+                json!({
+                    "issued_at": UnixNanos::from_secs(s.issued_at).to_string(),
+                    "expires_at": UnixNanos::from_secs(s.expires_at).to_string(),
+                    "seconds_left": s.expires_at - now.as_secs(),
+                })
+            })
+        };
+        let subscriptions: Vec<_> = self
+            .sessions
+            .market
+            .iter()
+            .flat_map(|s| &s.subscriptions)
+            .map(|s| json!({ "segment": s.id.segment.number(), "id": s.id.code, "code": s.code }))
+            .collect();
+        let counters = &self.counters;
+        json!({
+            "demo_keys": {
+                "market_app_key": self.keys.market_app_key,
+                "market_secret_key": self.keys.market_secret_key,
+                "interactive_app_key": self.keys.interactive_app_key,
+                "interactive_secret_key": self.keys.interactive_secret_key,
+            },
+            "uptime_s": now.since(self.started).as_secs(),
+            "logins": counters.logins,
+            "refusals": {
+                "market": counters.refusals.market,
+                "interactive": counters.refusals.interactive,
+                "token": counters.tokens_refused,
+                "rate_limited": counters.rate_limited,
+            },
+            "sessions": {
+                "market": session(Product::Market),
+                "interactive": session(Product::Interactive),
+            },
+            "token_life_s": self.token_life_s.unwrap_or(self.settings.token_life_s),
+            "sockets": {
+                "market": self.sockets_of(Product::Market),
+                "interactive": self.sockets_of(Product::Interactive),
+                "binary": self.binary_sockets(),
+                "opened": counters.sockets,
+            },
+            "subscriptions": {
+                "count": subscriptions.len(),
+                "limit": self.settings.max_subscriptions,
+                "list": subscriptions,
+            },
+            "instruments": self.market.catalogue().listings().len(),
+            "date": self.market.catalogue().date.to_string(),
+            "muted": self.market.is_muted(),
+            "hours": match self.settings.hours {
+                Hours::Always => "always",
+                Hours::Exchange => "exchange",
+            },
+            "prices": match self.settings.prices {
+                Prices::Walk => "walk",
+                Prices::Replay => "replay",
+            },
+            "pace": self.settings.pace,
+            "open": Exchange::ALL
+                .into_iter()
+                .map(|e| (e.as_str().to_owned(), json!(self.market.is_open(e, now))))
+                .collect::<serde_json::Map<_, _>>(),
+            "updates": self.market.updates(),
+            "messages": self.messages,
+        })
+    }
+
+    /// `GET /__sim/truth`: the last values of every instrument, prices as exact decimal text.
+    pub(crate) fn truth(&self, now: UnixNanos) -> Value {
+        let catalogue = self.market.catalogue();
+        let instruments: Vec<_> = catalogue
+            .listings()
+            .iter()
+            .zip(self.market.quotes())
+            .map(|(listing, quote)| {
+                json!({
+                    "exchange": listing.exchange.as_str(),
+                    "symbol": listing.symbol,
+                    "segment": listing.id.segment.number(),
+                    "id": listing.id.code,
+                    "ltp": quote.ltp.to_string(),
+                    "ltq": quote.ltq,
+                    "bid_price": quote.bids[0].price.to_string(),
+                    "bid_size": quote.bids[0].size,
+                    "ask_price": quote.asks[0].price.to_string(),
+                    "ask_size": quote.asks[0].size,
+                    "bids": side(&quote.bids),
+                    "asks": side(&quote.asks),
+                    "volume": quote.volume,
+                    "average": quote.average().to_string(),
+                    "open": quote.open.to_string(),
+                    "high": quote.high.to_string(),
+                    "low": quote.low.to_string(),
+                    "close": quote.close.to_string(),
+                    "total_buy": quote.total_buy,
+                    "total_sell": quote.total_sell,
+                    "oi": listing.id.segment.has_open_interest().then_some(quote.open_interest),
+                    "last_trade_time_ms": quote.last_trade.as_millis(),
+                    "updated_ms": quote.updated.as_millis(),
+                    "seq": quote.updates,
+                })
+            })
+            .collect();
+        json!({
+            "time_ms": now.as_millis(),
+            "muted": self.market.is_muted(),
+            "updates": self.market.updates(),
+            "instruments": instruments,
+        })
+    }
+}
+
+fn side(levels: &[Level]) -> Vec<Value> {
+    levels
+        .iter()
+        .map(|l| json!({ "price": l.price.to_string(), "size": l.size, "orders": l.orders }))
+        .collect()
+}

@@ -1,0 +1,23 @@
+//! The simulated XTS broker: logins, REST and the feed over real sockets, prices from a walk or
+//! from a capture of a real exchange. Not a model of an exchange's matching; no order can be
+//! placed.
+//!
+//! `core` holds every rule and is free of I/O and clock; `server` puts it on a port. What goes
+//! over the wire is written here from the venue's documents, apart from the decoders in
+//! `broker::xts`, so that each checks the other.
+
+mod answers;
+mod core;
+mod encode;
+mod instruments;
+mod jwt;
+mod market;
+mod server;
+mod sessions;
+mod settings;
+mod state;
+
+pub use market::CaptureError;
+pub use server::{Error, SimServer, run_alone};
+pub use sessions::DemoKeys;
+pub use settings::{Hours, Layout, Prices, Settings};

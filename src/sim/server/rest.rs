@@ -1,0 +1,200 @@
+//! HTTP requests to the core's questions: paths, bodies in both encodings, headers.
+
+use std::collections::HashMap;
+
+use actix_web::http::{Method, StatusCode, header};
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures::StreamExt as _;
+use serde_json::Value;
+
+use super::{Shared, control, socket};
+use crate::sim::answers::Answer;
+use crate::sim::core::Core;
+use crate::sim::sessions::Product;
+
+/// Bodies are a list of some instruments at most.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+
+/// What live servers answer for a path they do not know (seen in logs of the official Node SDK).
+const NOT_FOUND: &str = "<!DOCTYPE html>\n<html><head><title>404</title></head><body><h1>Unable to connect provided url</h1><h2>404</h2></body></html>\n";
+
+/// A request, without its body's encoding.
+struct Request<'a> {
+    method: &'a Method,
+    /// Below the product's prefix.
+    path: &'a str,
+    query: HashMap<String, String>,
+    authorization: Option<&'a str>,
+    body: Value,
+    is_binary: bool,
+}
+
+/// Everything that comes in.
+pub(super) async fn dispatch(
+    request: HttpRequest,
+    payload: web::Payload,
+    shared: web::Data<Shared>,
+) -> HttpResponse {
+    let path = request.path().trim_end_matches('/').to_owned();
+    let shared = shared.into_inner();
+    let Some((first, rest)) = path.trim_start_matches('/').split_once('/') else {
+        let is_lookup = path.eq_ignore_ascii_case("/hostlookup") && request.method() == Method::POST;
+        let answer = if is_lookup {
+            let body = read_body(&request, payload).await;
+            let host = request.connection_info().host().to_owned();
+            shared.with(|core, now| core.hostlookup(&body, &host, now))
+        } else {
+            None
+        };
+        return respond(answer);
+    };
+    let market = match first {
+        "apimarketdata" => Some(false),
+        "apibinarymarketdata" => Some(true),
+        _ => None,
+    };
+    // Servers with hostlookup number their interactive clusters, and the connection string ends
+    // in `hostlookup` for the login itself.
+    let cluster = first.trim_start_matches(|c: char| c.is_ascii_digit());
+    let is_interactive = cluster == "interactive" || (cluster == "hostlookup" && rest == "user/session");
+    if market.is_none() && !is_interactive && first != "__sim" {
+        return respond(None);
+    }
+    if rest == "socket.io" && first != "__sim" {
+        let product = if market.is_some() { Product::Market } else { Product::Interactive };
+        return socket::open(&request, payload, shared, product, market == Some(true));
+    }
+    let body = read_body(&request, payload).await;
+    let query = web::Query::<HashMap<String, String>>::from_query(request.query_string());
+    let asked = Request {
+        method: request.method(),
+        path: rest,
+        query: query.map(web::Query::into_inner).unwrap_or_default(),
+        authorization: request.headers().get(header::AUTHORIZATION).and_then(|h| h.to_str().ok()),
+        body,
+        is_binary: market == Some(true),
+    };
+    if first == "__sim" {
+        let is_foreign = request.headers().contains_key(header::ORIGIN);
+        return respond(control::answer(asked.method, rest, &asked.body, is_foreign, &shared));
+    }
+    respond(if market.is_some() { market_data(&asked, &shared) } else { interactive(&asked, &shared) })
+}
+
+fn market_data(asked: &Request<'_>, shared: &Shared) -> Option<Answer> {
+    let product = Product::Market;
+    let body = &asked.body;
+    Some(match (asked.method, asked.path) {
+        (&Method::POST, "auth/login") => shared.change(|core, now| core.login(product, body, now)),
+        // Both work without a token on live servers.
+        (&Method::GET, "instruments/indexlist") => {
+            Core::index_list(asked.query.get("exchangeSegment").map_or("", String::as_str))
+        }
+        (&Method::POST, "instruments/master") => shared.with(|core, _| core.master(body)),
+        (&Method::DELETE, "auth/logout") => authorized(asked, shared, product, |core| core.logout(product)),
+        (&Method::GET, "config/clientConfig") => {
+            authorized(asked, shared, product, |_| Answer::client_config())
+        }
+        (&Method::POST, "instruments/subscription") => {
+            authorized(asked, shared, product, |core| core.subscribe(body, asked.is_binary))
+        }
+        (&Method::PUT, "instruments/subscription") => {
+            authorized(asked, shared, product, |core| core.unsubscribe(body))
+        }
+        (&Method::POST, "instruments/quotes") => authorized(asked, shared, product, |core| core.quotes(body)),
+        _ => return None,
+    })
+}
+
+fn interactive(asked: &Request<'_>, shared: &Shared) -> Option<Answer> {
+    let product = Product::Interactive;
+    Some(match (asked.method, asked.path) {
+        (&Method::POST, "user/session") => shared.change(|core, now| core.login(product, &asked.body, now)),
+        (&Method::DELETE, "user/session") => authorized(asked, shared, product, |core| core.logout(product)),
+        (&Method::GET, "user/profile") => authorized(asked, shared, product, |_| Answer::profile()),
+        (&Method::GET, "user/balance") => authorized(asked, shared, product, |_| Answer::balance()),
+        (&Method::GET, path) => {
+            let book = Answer::empty_book(path)?;
+            authorized(asked, shared, product, |_| book)
+        }
+        _ => return None,
+    })
+}
+
+fn authorized(
+    asked: &Request<'_>,
+    shared: &Shared,
+    product: Product,
+    ask: impl FnOnce(&mut Core) -> Answer,
+) -> Answer {
+    shared.change(|core, now| match core.authorize(product, asked.authorization, now) {
+        Ok(()) => ask(core),
+        Err(answer) => answer,
+    })
+}
+
+fn respond(answer: Option<Answer>) -> HttpResponse {
+    match answer {
+        Some(answer) => {
+            let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            HttpResponse::build(status).content_type("application/json; charset=utf-8").body(answer.body)
+        }
+        None => HttpResponse::NotFound().content_type("text/html; charset=utf-8").body(NOT_FOUND),
+    }
+}
+
+pub(super) fn refuse(answer: Answer) -> HttpResponse {
+    respond(Some(answer))
+}
+
+/// A body as JSON, `Null` if there is none that can be read. Official SDKs send forms or JSON;
+/// in a form, lists are JSON texts.
+async fn read_body(request: &HttpRequest, mut payload: web::Payload) -> Value {
+    let mut bytes = Vec::new();
+    while let Some(Ok(chunk)) = payload.next().await {
+        if bytes.len() + chunk.len() > MAX_BODY_BYTES {
+            return Value::Null;
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|h| h.to_str().ok());
+    let is_form = content_type.is_some_and(|t| t.to_ascii_lowercase().contains("x-www-form-urlencoded"));
+    parse_body(&bytes, is_form)
+}
+
+fn parse_body(bytes: &[u8], is_form: bool) -> Value {
+    if !is_form {
+        return serde_json::from_slice(bytes).unwrap_or_default();
+    }
+    let Some(fields) =
+        std::str::from_utf8(bytes).ok().and_then(|t| web::Query::<Vec<(String, String)>>::from_query(t).ok())
+    else {
+        return Value::Null;
+    };
+    let fields = fields.into_inner().into_iter().map(|(key, text)| {
+        let is_list = text.starts_with('[');
+        let value = if is_list { serde_json::from_str(&text).ok() } else { None };
+        (key, value.unwrap_or(Value::String(text)))
+    });
+    Value::Object(fields.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn bodies_are_read_in_both_encodings() {
+        let expected = json!({"appKey": "a1", "secretKey": "Abcd123$x y&=+"});
+        assert_eq!(parse_body(br#"{"appKey":"a1","secretKey":"Abcd123$x y&=+"}"#, false), expected);
+        assert_eq!(parse_body(b"appKey=a1&secretKey=Abcd123%24x+y%26%3D%2B", true), expected);
+        assert_eq!(
+            parse_body(b"instruments=%5B%7B%22exchangeSegment%22%3A1%7D%5D&xtsMessageCode=1501", true),
+            json!({"instruments": [{"exchangeSegment": 1}], "xtsMessageCode": "1501"})
+        );
+        assert_eq!(parse_body(b"", false), Value::Null);
+        assert_eq!(parse_body(b"\xff", true), Value::Null);
+    }
+}

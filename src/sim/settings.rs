@@ -1,0 +1,148 @@
+//! The `[sim]` section: what the simulated broker serves and how strictly.
+//! Not its demo keys; those are constants of `sessions`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// When instruments trade.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hours {
+    /// At any hour.
+    #[default]
+    Always,
+    /// In the exchanges' own sessions.
+    Exchange,
+}
+
+/// Where prices come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prices {
+    /// A seeded walk.
+    #[default]
+    Walk,
+    /// A capture of a real exchange.
+    Replay,
+}
+
+/// Width of the fields in binary messages; see `encode::binary`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// 32-bit quantities (official SDKs of early 2025).
+    A,
+    /// 64-bit quantities (Jainam today).
+    #[default]
+    B,
+    /// 64-bit quantities, scaled integer prices (old).
+    C,
+}
+
+/// The `[sim]` section of the configuration.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// When instruments trade.
+    pub hours: Hours,
+    /// Where prices come from.
+    pub prices: Prices,
+    /// A capture to replay, gzip or plain; empty for the built-in slice.
+    pub replay_file: PathBuf,
+    /// Whether a replay starts over at its end; else prices hold.
+    pub replay_loop: bool,
+    /// How many times faster than real the market moves. Above 0, at most 1000.
+    pub pace: f64,
+    /// Seeds the walk and the mapping of a replay onto instruments.
+    pub seed: u64,
+    /// Subscriptions one session may hold; an instrument and message code count one.
+    pub max_subscriptions: usize,
+    /// Where `tickgate sim` listens. Inside `serve` the simulator takes a free port.
+    pub listen: SocketAddr,
+    /// Life of a token.
+    pub token_life_s: u64,
+    /// Between two heartbeats of a client, as the open packet says.
+    pub ping_interval_ms: u64,
+    /// Grace after that before a silent client is dropped.
+    pub ping_timeout_ms: u64,
+    /// REST requests a second and product before 429 is answered; 0 for no limit.
+    pub rate_limit_per_s: u32,
+    /// Layout of binary messages.
+    pub layout: Layout,
+    /// Engine.IO revision: 3 like every XTS server seen, or true 4 to test a client with.
+    pub engine_io: u8,
+    /// Whether interactive logins must fetch a `uniqueKey` by hostlookup first.
+    pub hostlookup: bool,
+    /// Whether a subscription's answer carries the snapshot `listQuotes` on the binary prefix
+    /// too. Some servers leave it out there.
+    pub list_quotes: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            hours: Hours::default(),
+            prices: Prices::default(),
+            replay_file: PathBuf::new(),
+            replay_loop: false,
+            pace: 1.0,
+            seed: 1,
+            max_subscriptions: 1000,
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3000),
+            token_life_s: 86_400,
+            ping_interval_ms: 25_000,
+            ping_timeout_ms: 60_000,
+            rate_limit_per_s: 0,
+            layout: Layout::default(),
+            engine_io: 3,
+            hostlookup: false,
+            list_quotes: true,
+        }
+    }
+}
+
+impl Settings {
+    /// Every value that is out of range: the key within the section, and what it must be.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        if !(self.pace > 0.0 && self.pace <= 1000.0) {
+            found.push(("pace", "must be above 0 and at most 1000".to_owned()));
+        }
+        if !matches!(self.engine_io, 3 | 4) {
+            found.push(("engine_io", "must be 3 or 4".to_owned()));
+        }
+        for (key, value, most) in [
+            ("max_subscriptions", self.max_subscriptions as u64, 100_000),
+            ("token_life_s", self.token_life_s, 366 * 86_400),
+            ("ping_interval_ms", self.ping_interval_ms, 3_600_000),
+            ("ping_timeout_ms", self.ping_timeout_ms, 3_600_000),
+        ] {
+            if value == 0 || value > most {
+                found.push((key, format!("must be from 1 to {most}")));
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_fine_and_unknown_keys_are_refused() {
+        assert_eq!(Settings::default().problems(), []);
+        let settings: Settings = toml::from_str("prices = \"replay\"\npace = 20.0").unwrap();
+        assert_eq!((settings.prices, settings.pace, settings.seed), (Prices::Replay, 20.0, 1));
+        assert!(toml::from_str::<Settings>("price = \"walk\"").is_err());
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        let settings = Settings { pace: f64::NAN, engine_io: 5, ping_timeout_ms: 0, ..Settings::default() };
+        let keys: Vec<_> = settings.problems().into_iter().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["pace", "engine_io", "ping_timeout_ms"]);
+    }
+}
