@@ -24,3 +24,5 @@ pub mod gateway;
 
 pub mod sim;
 
+pub mod config;
+
