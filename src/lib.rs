@@ -26,3 +26,6 @@ pub mod sim;
 
 pub mod config;
 
+pub mod app;
+
+pub mod cli;

@@ -1,0 +1,66 @@
+//! `tickgate sim`: the simulated broker alone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Args as ClapArgs;
+
+use super::{SUCCESS, runtime, say, serve};
+use crate::clock::SystemClock;
+use crate::config::Loaded;
+use crate::sim::{SimServer, run_alone};
+use crate::store::private;
+use crate::telemetry::log;
+
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Example:\n  tickgate sim --listen 127.0.0.1:3000 --pace 20")]
+pub(super) struct Args {
+    /// Address to listen on [default: sim.listen, 127.0.0.1:3000]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// How many times faster than real the market moves [default: sim.pace, 1]
+    #[arg(long, value_name = "X", value_parser = parse_pace)]
+    pace: Option<f64>,
+}
+
+fn parse_pace(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(pace) if pace > 0.0 && pace <= 1000.0 => Ok(pace),
+        _ => Err("must be a number above 0 and at most 1000".to_owned()),
+    }
+}
+
+pub(super) fn run(args: &Args, loaded: Loaded) -> anyhow::Result<u8> {
+    let clock = Arc::new(SystemClock);
+    log::init(&loaded.config.log, clock.clone());
+    let mut settings = loaded.config.sim;
+    if let Some(pace) = args.pace {
+        settings.pace = pace;
+    }
+    // Apart from that of a feed server's own simulator, which may run on the same directory, and from that of a
+    // simulator on another port. One without a port of its own is not found again, so it keeps nothing.
+    let state = match args.listen.unwrap_or(settings.listen).port() {
+        0 => None,
+        port => {
+            private::create_dir(&loaded.config.data_dir)?;
+            Some(loaded.config.data_dir.join(format!("sim-{port}.json")))
+        }
+    };
+    runtime()?.block_on(run_alone(settings, args.listen, state, clock, announce, serve::stop_asked_for()))?;
+    Ok(SUCCESS)
+}
+
+/// What a person needs to point another program at it. The keys are constants, known to all.
+fn announce(server: &SimServer) {
+    let address = server.addr();
+    let keys = server.credentials();
+    say(&format!(
+        "simulated XTS broker on http://{address}\n\
+         market data  /apibinarymarketdata (binary) and /apimarketdata (JSON)\n\
+         \x20            appKey {} secretKey {}\n\
+         interactive  /interactive\n\
+         \x20            appKey {} secretKey {}\n\
+         look inside  http://{address}/__sim/state and /__sim/truth",
+        keys.market_app_key, keys.market_secret_key, keys.interactive_app_key, keys.interactive_secret_key,
+    ));
+}
