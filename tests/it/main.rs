@@ -1,0 +1,17 @@
+//! The one integration binary: everything that needs real sockets, real files or the whole
+//! program. Modules are named by behaviour.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says so and ends")]
+
+mod bad_input;
+mod consumer;
+mod keys;
+mod peers;
+mod readiness;
+mod sim;
+mod spine;
+mod support;
+mod tap;
+mod tidy;
+mod token;
+mod truth;
