@@ -1,4 +1,5 @@
-//! The feed port over real sockets, with clients that are not ours.
+//! The feed port over real sockets, with clients that are not ours. One file although it is
+//! long: every test here stands on the same rig.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //! what the broker confirmed, within the broker's limits. Pure: no I/O, time is passed in.
 //! Not the sender: `stream_actor` sends one request at a time and reports how it went.
 //!
-//! Facts this rests on (XTS market-data API; live reports collected from its forum and SDKs):
+//! Facts this rests on (XTS market-data API; what public client programs report of live servers):
 //! subscriptions belong to the token, not to the socket; one (instrument, code) pair counts
 //! one against the key's limit; a batch that holds one subscribed instrument is refused whole.
 //! An instrument holds exactly one of Quote (1501) and Depth (1502), which yields quotes too.
@@ -81,7 +81,7 @@ pub struct Counts {
 enum Held {
     No,
     Yes,
-    /// A process before us may have subscribed it.
+    /// A process before us may have subscribed it, or a request of ours that was not answered.
     Unknown,
 }
 

@@ -287,6 +287,24 @@ fn a_batch_refused_for_one_of_its_instruments_is_split() {
 }
 
 #[test]
+fn what_an_unanswered_request_may_have_left_is_cleared_up() {
+    let mut plan = Subscriptions::new(limits(50, 50), LINGER);
+    let mut venue = Venue::new(50);
+    let wanted: Vec<_> = (0..4).map(|code| (id(3 * code + 1), kinds(&[Kind::Quote]))).collect();
+    plan.set_wanted(&wanted, secs(0));
+    let Step::Send(request) = plan.next_step(secs(0)) else { panic!("nothing to send") };
+    // The venue took all of it; its answer was lost, and one consumer has left meanwhile.
+    venue.held.extend(request.instruments.iter().map(|i| (*i, request.kind)));
+    plan.unanswered(&request);
+    plan.set_wanted(&wanted[..3], secs(1));
+    let mut now = secs(1);
+    venue.settle_past_linger(&mut plan, &mut now);
+    let expected: BTreeSet<Pair> = wanted[..3].iter().map(|(i, _)| (*i, Kind::Quote)).collect();
+    assert_eq!(venue.held, expected, "nothing is left over, nothing is missing");
+    assert_eq!(plan.counts(), Counts { wanted: 3, confirmed: 3, rejected: 0 });
+}
+
+#[test]
 fn doubt_subscribes_everything_afresh() {
     let mut plan = Subscriptions::new(limits(50, 50), LINGER);
     let mut venue = Venue::new(50);
