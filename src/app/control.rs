@@ -73,7 +73,10 @@ impl Control for Adapter {
                 Product::Market => token::Product::Market,
                 Product::Interactive => token::Product::Interactive,
             };
-            self.session.refresh(product).await.map_err(|error| Refused::Failed(error.to_string()))
+            self.session
+                .refresh(product, "operator")
+                .await
+                .map_err(|error| Refused::Failed(error.to_string()))
         }
         .boxed()
     }

@@ -21,14 +21,16 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{BrokerKind, Config, Loaded};
 use crate::gateway;
 use crate::gateway::auth::{ConsumerKeys, LocalKey, NoLocalKey};
-use crate::hub::Hub;
+use crate::hub::{FeedId, Hub};
 use crate::market::{Calendar, MasterHandle};
 use crate::secret::Secret;
 use crate::session;
 use crate::sim::SimServer;
+use crate::store::audit::Audit;
 use crate::store::{self, Store};
 use crate::telemetry::prometheus::Prometheus;
 use crate::token::cipher::{self, Cipher, KeySource};
+use crate::token::ledger::Ledger;
 use crate::token::store::TokenStore;
 
 /// How long consumers get to take what is on the way to them when the server stops.
@@ -110,6 +112,8 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         info!(path = %path.display(), "made a new Fernet key");
     }
     let tokens = TokenStore::open(&store, cipher)?;
+    let ledger = Ledger::open(&store)?;
+    let audit = Audit::open(&store)?;
     let keys = ConsumerKeys::open(&store, Arc::clone(&clock))?;
     let loopback = [&feed_listener, &http_listener]
         .into_iter()
@@ -137,6 +141,9 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         account: config.broker.account.clone(),
         broker,
         tokens,
+        ledger,
+        audit,
+        feed: FeedId(0),
         hub: hub.clone(),
         master: master.clone(),
         calendar,

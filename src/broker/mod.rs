@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 pub use error::{Class, Error};
 
 use crate::clock::UnixNanos;
-use crate::market::{InstrumentId, Kind, Tick};
+use crate::market::{Funds, InstrumentId, Kind, Order, Position, PositionView, Tick};
 use crate::secret::Secret;
 use crate::token::{AccountFacts, Product, Token};
 
@@ -35,8 +35,6 @@ pub struct Login {
     pub secret: Secret,
     /// Facts of the account.
     pub facts: AccountFacts,
-    /// Day after which the app key itself is dead, as the broker wrote it (`DD-MM-YYYY`).
-    pub app_key_expires: Option<String>,
 }
 
 /// Outcome of one subscription request.
@@ -122,6 +120,42 @@ pub trait Broker: Send + Sync + 'static {
         instruments: &'a [InstrumentId],
     ) -> BoxFuture<'a, Result<Vec<Tick>, Error>>;
 
+    /// Today's orders; empty if there are none. Takes the interactive token.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>>;
+
+    /// Positions; empty if there are none. Takes the interactive token.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    fn positions<'a>(
+        &'a self,
+        token: &'a Token,
+        view: PositionView,
+    ) -> BoxFuture<'a, Result<Vec<Position>, Error>>;
+
+    /// What the account can spend. Takes the interactive token.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    fn funds<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Funds, Error>>;
+
+    /// Opens the socket that tells of the account's own events (orders, trades, the session's
+    /// end). Takes the interactive token.
+    ///
+    /// # Errors
+    /// Any [`Error`]; `InvalidToken` if the handshake refused the token.
+    fn open_account_feed<'a>(
+        &'a self,
+        token: &'a Token,
+    ) -> BoxFuture<'a, Result<Box<dyn AccountFeed>, Error>>;
+
+    /// Reads the credentials anew from where they came, if that can change while the process
+    /// runs (files). Says whether they are others now. May block for a file's reading.
+    fn reload_credentials(&self) -> bool;
+
     /// Ends the session at the broker.
     ///
     /// # Errors
@@ -171,6 +205,28 @@ impl fmt::Display for FeedEnd {
             Self::Network(why) => write!(f, "network: {why}"),
         }
     }
+}
+
+/// Something that happened to the account, as its socket tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountEvent {
+    /// The broker has let us in.
+    Joined,
+    /// An event that is not read yet, by its name (`order`, `trade`, `position`, …).
+    Other(String),
+}
+
+/// One open connection that tells of the account's own events. The session's end (`logout`) is
+/// a [`FeedEnd`].
+pub trait AccountFeed: Send {
+    /// The next event; heartbeats are answered and sent meanwhile.
+    ///
+    /// # Errors
+    /// Why it ended; nothing comes afterwards.
+    ///
+    /// # Cancel safety
+    /// A dropped future has lost nothing.
+    fn next(&mut self) -> BoxFuture<'_, Result<AccountEvent, FeedEnd>>;
 }
 
 /// What a feed counted since it was last asked. Read once per drain, not per tick.

@@ -1,15 +1,19 @@
 //! The domain: prices, instruments, ticks, the instrument master, the session calendar.
 //! Pure values; no I/O, no async (but the handle that shares a master), no serde.
 
+pub mod account;
 pub mod calendar;
 mod instrument;
 pub mod master;
+pub mod order;
 mod price;
 mod tick;
 
+pub use account::{Funds, Money, Position, PositionView};
 pub use calendar::{Calendar, MarketState, TimeOfDay};
 pub use instrument::{Exchange, InstrumentId, Segment};
 pub use master::{Instrument, InstrumentKind, Master, MasterBuilder, MasterHandle, Right};
+pub use order::{Order, OrderKind, OrderStatus, Side};
 pub use price::{Price, SCALE as PRICE_SCALE};
 pub use tick::{
     Bar, DEPTH_LEVELS, Depth, DepthSide, Kind, KindSet, LastTrade, Level, OpenInterest, Quote, Tick, TickBody,

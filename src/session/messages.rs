@@ -64,6 +64,18 @@ pub(crate) struct GetToken {
 #[rtype(result = "Result<(), TokenError>")]
 pub(crate) struct Refresh {
     pub(crate) product: Product,
+    /// Who, for the audit trail.
+    pub(crate) by: String,
+}
+
+/// To the token actor, by a person: end the session at the broker and forget its token. No login
+/// follows by itself. The answer says whether there was a token.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<bool, TokenError>")]
+pub(crate) struct Revoke {
+    pub(crate) product: Product,
+    /// Who, for the audit trail.
+    pub(crate) by: String,
 }
 
 /// To the token actor, by its own timer: look at the clock.

@@ -31,7 +31,7 @@ pub use settings::{OpaqueTokens, Settings};
 pub use shared::Deps;
 pub use status::{FeedStatus, MasterStatus, SessionStatus, TokenStatus};
 
-use crate::session::messages::{GetToken, Granted, Reconnect, Refresh, Report, Stop};
+use crate::session::messages::{GetToken, Granted, Reconnect, Refresh, Report, Revoke, Stop};
 use crate::session::shared::Shared;
 use crate::session::supervise::{AbortOnDrop, ChildGuard, Obituary, RestartBudget};
 use crate::session::token_actor::TokenActor;
@@ -198,13 +198,23 @@ impl SessionHandle {
         &self.shared.deps.account
     }
 
-    /// Logs in anew for a product, on a person's wish, whatever was refused before. Ends the
+    /// Logs in anew for a product, on the wish of `by`, whatever was refused before. Ends the
     /// token that is held now.
     ///
     /// # Errors
     /// Any [`TokenError`].
-    pub async fn refresh(&self, product: Product) -> Result<(), TokenError> {
-        let asked = self.tokens.actor()?.send(Refresh { product });
+    pub async fn refresh(&self, product: Product, by: &str) -> Result<(), TokenError> {
+        let asked = self.tokens.actor()?.send(Refresh { product, by: by.to_owned() });
+        asked.await.unwrap_or(Err(TokenError::Unavailable))
+    }
+
+    /// Ends a product's session at the broker and forgets its token, on the wish of `by`; says
+    /// whether there was one. Nothing logs in for the product until [`Self::refresh`] or a restart.
+    ///
+    /// # Errors
+    /// Any [`TokenError`].
+    pub async fn revoke(&self, product: Product, by: &str) -> Result<bool, TokenError> {
+        let asked = self.tokens.actor()?.send(Revoke { product, by: by.to_owned() });
         asked.await.unwrap_or(Err(TokenError::Unavailable))
     }
 

@@ -18,12 +18,11 @@ use crate::session::machine::Generation;
 use crate::session::settings::Settings;
 use crate::session::status::SessionStatus;
 use crate::session::subscriptions::Counts;
+use crate::store::audit::Audit;
 use crate::telemetry::metrics as names;
+use crate::token::ledger::Ledger;
 use crate::token::store::TokenStore;
 use crate::token::{Product, TokenEpoch};
-
-/// The feed of the one account of a session.
-pub(crate) const FEED: FeedId = FeedId(0);
 
 /// What a session needs.
 #[derive(Clone)]
@@ -34,6 +33,12 @@ pub struct Deps {
     pub broker: Arc<dyn Broker>,
     /// Where its tokens are kept.
     pub tokens: TokenStore,
+    /// Where its logins are counted.
+    pub ledger: Ledger,
+    /// Where what was done with it is written down.
+    pub audit: Audit,
+    /// Its feed's number at the hub: the account's position in the configuration.
+    pub feed: FeedId,
     /// Where ticks go, and who wants which.
     pub hub: Hub,
     /// Where the instrument master goes.
@@ -73,7 +78,7 @@ impl Shared {
             status: watch::Sender::new(SessionStatus::default()),
             gauge: Arc::default(),
             meters: Meters::new(&deps.account),
-            plane: Mutex::new(plane(deps.hub.publisher(FEED))),
+            plane: Mutex::new(plane(deps.hub.publisher(deps.feed))),
             epochs: AtomicU64::new(0),
             generations: AtomicU64::new(0),
             deps,
@@ -109,7 +114,7 @@ impl Shared {
 
     /// After a panic while publishing, the open batch may hold half a frame.
     pub(crate) fn replace_plane(&self) {
-        let fresh = plane(self.deps.hub.publisher(FEED));
+        let fresh = plane(self.deps.hub.publisher(self.deps.feed));
         *self.plane.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
     }
 }

@@ -256,6 +256,7 @@ impl Slot {
             expires_at: self.held.as_ref().map(|held| self.rules.dies_at(&held.facts)),
             last_refusal: self.last_refusal.clone(),
             logins_today: if self.logins.0 == ist_date(now) { self.logins.1 } else { 0 },
+            ..TokenStatus::default()
         }
     }
 }

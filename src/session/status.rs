@@ -36,8 +36,9 @@ impl SessionStatus {
 /// One token. Never the token itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenStatus {
-    /// `missing`, `valid`, `expired`, `logging_in`, `needs_operator`, `waiting` (backing off)
-    /// or `disabled` (not configured).
+    /// `missing`, `valid`, `expired`, `logging_in`, `needs_operator`, `replaced` (somebody else has
+    /// logged in with the same app key), `revoked` (by an operator), `waiting` (backing off) or
+    /// `disabled` (not configured).
     pub state: &'static str,
     /// When the login that brought it succeeded.
     pub issued_at: Option<UnixNanos>,
@@ -45,13 +46,28 @@ pub struct TokenStatus {
     pub expires_at: Option<UnixNanos>,
     /// What the broker said when it last refused a login or the token.
     pub last_refusal: Option<String>,
-    /// Successful logins of this process on this day in India.
+    /// Successful logins on this day in India, those of earlier processes included.
     pub logins_today: u64,
+    /// When the next login is tried without anybody asking, if that is known.
+    pub next_login_at: Option<UnixNanos>,
+    /// Why the token held now could not be stored: a restart will cost a login.
+    pub store_failure: Option<String>,
+    /// The last day of the app key, as the broker wrote it (`DD-MM-YYYY`).
+    pub app_key_expires: Option<String>,
 }
 
 impl Default for TokenStatus {
     fn default() -> Self {
-        Self { state: "missing", issued_at: None, expires_at: None, last_refusal: None, logins_today: 0 }
+        Self {
+            state: "missing",
+            issued_at: None,
+            expires_at: None,
+            last_refusal: None,
+            logins_today: 0,
+            next_login_at: None,
+            store_failure: None,
+            app_key_expires: None,
+        }
     }
 }
 

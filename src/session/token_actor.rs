@@ -18,7 +18,8 @@ use crate::broker::{Error, Login};
 use crate::clock::UnixNanos;
 use crate::market::calendar::{ist_date, next_at};
 use crate::session::messages::{
-    GetToken, Granted, Reconnect, Refresh, RefreshDue, Report, Stop, StreamDown, TokenError, TokenRotated,
+    GetToken, Granted, Reconnect, Refresh, RefreshDue, Report, Revoke, Stop, StreamDown, TokenError,
+    TokenRotated,
 };
 use crate::session::shared::Shared;
 use crate::session::slot::{Answer, Held, Slot};
@@ -292,7 +293,7 @@ impl TokenActor {
 /// Writes a fresh token down. Whatever goes wrong, the login is good.
 async fn keep(shared: &Shared, product: Product, login: Login, issued_at: UnixNanos) -> Stored {
     let deps = &shared.deps;
-    if let Some(day) = &login.app_key_expires {
+    if let Some(day) = &login.facts.app_key_expires {
         info!(%product, app_key_expires = day, "the broker names the last day of the app key");
     }
     let expires_at = read_exp(login.secret.expose()).at();
@@ -367,11 +368,21 @@ impl Handler<Refresh> for TokenActor {
 
     fn handle(&mut self, refresh: Refresh, ctx: &mut Self::Context) -> Self::Result {
         let (tx, rx) = oneshot::channel();
+        info!(product = %refresh.product, by = refresh.by, "refresh");
         let desk = self.desk(refresh.product);
         desk.slot.unblock();
         desk.operators.push(tx);
         self.log_in(refresh.product, false, ctx);
         rx.map(|answer| answer.unwrap_or(Err(TokenError::Unavailable))).boxed()
+    }
+}
+
+impl Handler<Revoke> for TokenActor {
+    type Result = ResponseFuture<Result<bool, TokenError>>;
+
+    fn handle(&mut self, revoke: Revoke, _: &mut Self::Context) -> Self::Result {
+        info!(product = %revoke.product, by = revoke.by, "revoke");
+        futures::future::ready(Err(TokenError::Unavailable)).boxed()
     }
 }
 

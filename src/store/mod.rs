@@ -4,6 +4,7 @@
 //! maintained any more. So every call into it is guarded against panics, a directory that does not open is
 //! set aside (never deleted), and callers that must not lose a write await [`Tree::flush`].
 
+pub mod audit;
 mod open;
 pub mod private;
 #[cfg(test)]
@@ -243,6 +244,26 @@ impl Tree {
     /// [`Error::Failed`].
     pub fn entries(&self) -> Result<Vec<Row>, Error> {
         guarded(|| self.tree.iter().map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec()))).collect())
+    }
+
+    /// The greatest key.
+    ///
+    /// # Errors
+    /// [`Error::Failed`].
+    pub fn last_key(&self) -> Result<Option<Vec<u8>>, Error> {
+        Ok(guarded(|| self.tree.last())?.map(|(key, _)| key.to_vec()))
+    }
+
+    /// The rows with the greatest `count` keys, in the order of the keys.
+    ///
+    /// # Errors
+    /// [`Error::Failed`].
+    pub fn last_entries(&self, count: usize) -> Result<Vec<Row>, Error> {
+        let mut rows: Vec<Row> = guarded(|| {
+            self.tree.iter().rev().take(count).map(|row| row.map(|(k, v)| (k.to_vec(), v.to_vec()))).collect()
+        })?;
+        rows.reverse();
+        Ok(rows)
     }
 
     /// Waits until everything written so far is on disk.

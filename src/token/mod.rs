@@ -3,6 +3,7 @@
 
 pub mod cipher;
 pub mod expiry;
+pub mod ledger;
 pub mod store;
 
 use std::fmt;
@@ -56,6 +57,8 @@ pub struct AccountFacts {
     pub is_investor: Option<bool>,
     /// The clients the login may act for.
     pub client_codes: Vec<String>,
+    /// The last day of the app key, as the broker wrote it (`DD-MM-YYYY`). Known from market logins.
+    pub app_key_expires: Option<String>,
 }
 
 /// A token that may be put on the wire. Cheap to clone; `Debug` shows no secret.

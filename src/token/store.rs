@@ -142,6 +142,7 @@ impl TokenStore {
             client_id: token.facts.client_id.as_deref().map(Cow::from),
             is_investor: token.facts.is_investor,
             client_codes: token.facts.client_codes.clone(),
+            app_key_expires: token.facts.app_key_expires.as_deref().map(Cow::from),
             issued_at_ns: token.issued_at.as_nanos(),
             expires_at_ns: token.expires_at.map(UnixNanos::as_nanos),
         };
@@ -229,6 +230,8 @@ struct Record<'a> {
     client_id: Option<Cow<'a, str>>,
     is_investor: Option<bool>,
     client_codes: Vec<String>,
+    #[serde(borrow, default)]
+    app_key_expires: Option<Cow<'a, str>>,
     issued_at_ns: i64,
     expires_at_ns: Option<i64>,
 }
@@ -244,7 +247,12 @@ impl Record<'_> {
     /// More bytes than the JSON can have, so that the buffer never grows and leaves a copy behind.
     fn room(&self) -> usize {
         let texts = [&self.account, &self.product, &self.binding, &self.secret, &self.user_id];
-        let texts: usize = texts.into_iter().chain(&self.client_id).map(|text| text.len()).sum();
+        let texts: usize = texts
+            .into_iter()
+            .chain(&self.client_id)
+            .chain(&self.app_key_expires)
+            .map(|text| text.len())
+            .sum();
         let codes: usize = self.client_codes.iter().map(|code| code.len() + 1).sum();
         // An escape makes at most six bytes of one; names, numbers and punctuation fit the rest.
         6 * (texts + codes) + 512
@@ -258,6 +266,7 @@ impl Record<'_> {
                 client_id: self.client_id.map(Cow::into_owned),
                 is_investor: self.is_investor,
                 client_codes: self.client_codes,
+                app_key_expires: self.app_key_expires.map(Cow::into_owned),
             },
             issued_at: UnixNanos::from_nanos(self.issued_at_ns),
             expires_at: self.expires_at_ns.map(UnixNanos::from_nanos),

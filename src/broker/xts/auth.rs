@@ -182,9 +182,9 @@ impl XtsBroker {
             client_id: if product == Product::Interactive { client_id } else { None },
             is_investor,
             client_codes,
+            app_key_expires: raw_text(result.application_expiry_date).map(|d| clean(&d)),
         };
-        let app_key_expires = raw_text(result.application_expiry_date).map(|d| clean(&d));
-        Ok(Login { secret: Secret::new(token), facts, app_key_expires })
+        Ok(Login { secret: Secret::new(token), facts })
     }
 
     pub(super) async fn log_out(&self, token: &Token) -> Result<(), Error> {

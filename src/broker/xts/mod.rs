@@ -21,9 +21,9 @@ use tokio::sync::Mutex;
 
 pub use settings::{AppKey, Credentials, LoginKind, Settings};
 
-use crate::broker::{Broker, Error, Feed, Limits, Login, MasterText, Subscribed};
+use crate::broker::{AccountFeed, Broker, Error, Feed, Limits, Login, MasterText, Subscribed};
 use crate::clock::Clock;
-use crate::market::{InstrumentId, Kind, Tick};
+use crate::market::{Funds, InstrumentId, Kind, Order, Position, PositionView, Tick};
 use crate::token::{Product, Token};
 
 use self::rest::Rest;
@@ -151,6 +151,26 @@ impl Broker for XtsBroker {
         instruments: &'a [InstrumentId],
     ) -> BoxFuture<'a, Result<Vec<Tick>, Error>> {
         Box::pin(self.ask_quotes(token, kind, instruments))
+    }
+
+    fn order_book<'a>(&'a self, _: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
+        Box::pin(async { Err(Error::NotConfigured("order book".to_owned())) })
+    }
+
+    fn positions<'a>(&'a self, _: &'a Token, _: PositionView) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
+        Box::pin(async { Err(Error::NotConfigured("positions".to_owned())) })
+    }
+
+    fn funds<'a>(&'a self, _: &'a Token) -> BoxFuture<'a, Result<Funds, Error>> {
+        Box::pin(async { Err(Error::NotConfigured("funds".to_owned())) })
+    }
+
+    fn open_account_feed<'a>(&'a self, _: &'a Token) -> BoxFuture<'a, Result<Box<dyn AccountFeed>, Error>> {
+        Box::pin(async { Err(Error::NotConfigured("account feed".to_owned())) })
+    }
+
+    fn reload_credentials(&self) -> bool {
+        false
     }
 
     fn logout<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {

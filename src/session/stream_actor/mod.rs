@@ -22,7 +22,7 @@ use crate::session::machine::{Action, Event, Generation, Machine, State};
 use crate::session::messages::{
     FeedMuted, GetToken, Granted, Reconnect, Report, Stop, TokenError, TokenRotated, WantedChanged,
 };
-use crate::session::shared::{FEED, Shared};
+use crate::session::shared::Shared;
 use crate::session::subscriptions::Subscriptions;
 use crate::session::supervise::{AbortOnDrop, ChildGuard};
 use crate::session::token_actor::TokenActor;
@@ -332,13 +332,13 @@ impl StreamActor {
             (State::Live { .. }, _) => FeedState::Live,
             (State::Stopped, _) => FeedState::Down { since, reason: "the session has ended".into() },
             // Down since the failure, whatever is being tried about it.
-            (_, Some(why)) => match hub.feed_state(FEED) {
+            (_, Some(why)) => match hub.feed_state(self.shared.deps.feed) {
                 Some(FeedState::Down { since, .. }) => FeedState::Down { since, reason: why.into() },
                 _ => FeedState::Down { since: now, reason: why.into() },
             },
             (_, None) => FeedState::Connecting,
         };
-        hub.set_feed_state(FEED, shown);
+        hub.set_feed_state(self.shared.deps.feed, shown);
     }
 }
 

@@ -13,9 +13,14 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::broker::{Broker, Error, Feed, FeedCounts, FeedEnd, Limits, Login, MasterText, Subscribed};
+use crate::broker::{
+    AccountEvent, AccountFeed, Broker, Error, Feed, FeedCounts, FeedEnd, Limits, Login, MasterText,
+    Subscribed,
+};
 use crate::clock::{Clock, UnixNanos};
-use crate::market::{InstrumentId, Kind, LastTrade, Price, Quote, Tick, TickBody};
+use crate::market::{
+    Funds, InstrumentId, Kind, LastTrade, Order, Position, PositionView, Price, Quote, Tick, TickBody,
+};
 use crate::secret::Secret;
 use crate::session::subscriptions::Operation;
 use crate::token::{AccountFacts, Product, Token};
@@ -71,6 +76,8 @@ pub(crate) struct World {
     pub(crate) open_with: Vec<String>,
     pub(crate) feed: Option<mpsc::UnboundedSender<Item>>,
     pub(crate) downloads: u32,
+    pub(crate) account_feed: Option<mpsc::UnboundedSender<Result<AccountEvent, FeedEnd>>>,
+    pub(crate) new_credentials: bool,
 }
 
 impl World {
@@ -185,7 +192,7 @@ impl Broker for FakeBroker {
                 world.held.clear();
             }
             let facts = AccountFacts { user_id: "TEST01".to_owned(), ..AccountFacts::default() };
-            Ok(Login { secret: Secret::new(secret), facts, app_key_expires: None })
+            Ok(Login { secret: Secret::new(secret), facts })
         }
         .boxed()
     }
@@ -283,6 +290,39 @@ impl Broker for FakeBroker {
         .boxed()
     }
 
+    fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
+        async move { self.check(token).map(|()| Vec::new()) }.boxed()
+    }
+
+    fn positions<'a>(
+        &'a self,
+        token: &'a Token,
+        _: PositionView,
+    ) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
+        async move { self.check(token).map(|()| Vec::new()) }.boxed()
+    }
+
+    fn funds<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Funds, Error>> {
+        async move { self.check(token).map(|()| Funds::default()) }.boxed()
+    }
+
+    fn open_account_feed<'a>(
+        &'a self,
+        token: &'a Token,
+    ) -> BoxFuture<'a, Result<Box<dyn AccountFeed>, Error>> {
+        async move {
+            self.check(token)?;
+            let (tx, rx) = mpsc::unbounded_channel();
+            self.world().account_feed = Some(tx);
+            Ok(Box::new(FakeAccountFeed(rx)) as Box<dyn AccountFeed>)
+        }
+        .boxed()
+    }
+
+    fn reload_credentials(&self) -> bool {
+        std::mem::take(&mut self.world().new_credentials)
+    }
+
     fn logout<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
         async move { self.check(token) }.boxed()
     }
@@ -311,5 +351,13 @@ impl Feed for FakeFeed {
 
     fn take_counts(&mut self) -> FeedCounts {
         FeedCounts::default()
+    }
+}
+
+struct FakeAccountFeed(mpsc::UnboundedReceiver<Result<AccountEvent, FeedEnd>>);
+
+impl AccountFeed for FakeAccountFeed {
+    fn next(&mut self) -> BoxFuture<'_, Result<AccountEvent, FeedEnd>> {
+        async { self.0.recv().await.unwrap_or_else(|| Err(FeedEnd::Closed("gone".to_owned()))) }.boxed()
     }
 }

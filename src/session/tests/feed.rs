@@ -2,7 +2,6 @@ use super::*;
 use crate::broker::{Error, FeedEnd};
 use crate::hub::FeedState;
 use crate::market::Kind;
-use crate::session::shared::FEED;
 use crate::session::subscriptions::Operation;
 use crate::session::tests::broker::{Item, Script, refused};
 
@@ -76,11 +75,11 @@ fn a_dropped_feed_comes_back_after_a_back_off_without_subscribing_again() {
         until("the end", || process.status().feed.state == "waiting").await;
         let feed = process.status().feed;
         assert!(feed.reason.is_some_and(|why| why.contains("going away")));
-        assert!(matches!(process.hub.feed_state(FEED), Some(FeedState::Down { .. })));
+        assert!(matches!(process.hub.feed_state(FeedId(0)), Some(FeedState::Down { .. })));
         process.live_after(1).await;
         let gap = outside.broker.world().opened_at[1] - dropped;
         assert!(gap >= Duration::from_millis(500) && gap <= Duration::from_secs(2), "{gap:?}");
-        assert_eq!(process.hub.feed_state(FEED), Some(FeedState::Live));
+        assert_eq!(process.hub.feed_state(FeedId(0)), Some(FeedState::Live));
         assert_eq!(process.status().feed.reconnects, 1);
         tokio::time::sleep(Duration::from_secs(5)).await;
         // What was missed is asked for; what is subscribed is left alone.
@@ -319,7 +318,7 @@ fn an_operator_reconnects_and_renews() {
         process.session.reconnect().await.expect("is done");
         process.live_after(1).await;
         assert_eq!(outside.broker.world().logins, [1, 1]);
-        process.session.refresh(crate::token::Product::Market).await.expect("logs in");
+        process.session.refresh(crate::token::Product::Market, "test").await.expect("logs in");
         process.live_after(2).await;
         let world = outside.broker.world();
         assert_eq!(world.logins, [1, 2]);

@@ -11,14 +11,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::{Clock, TokioClock, UnixNanos};
-use crate::hub::{Encoding, Hub, ShardEvent, ShardQueue, TopicId, TopicKey};
+use crate::hub::{Encoding, FeedId, Hub, ShardEvent, ShardQueue, TopicId, TopicKey};
 use crate::market::{Calendar, Exchange, InstrumentId, MasterHandle, Segment};
 use crate::protocol::Mode;
 use crate::secret::Secret;
 use crate::session::tests::broker::FakeBroker;
 use crate::session::{Deps, SessionHandle, SessionStatus, Settings, start};
 use crate::store::Store;
+use crate::store::audit::Audit;
 use crate::token::cipher::Cipher;
+use crate::token::ledger::Ledger;
 use crate::token::store::TokenStore;
 
 /// 2026-02-10 11:00 IST, a Tuesday on which everything trades.
@@ -89,6 +91,9 @@ impl Outside {
             account: "default".to_owned(),
             broker: Arc::new(self.broker.clone()),
             tokens: TokenStore::open(&store, cipher).expect("the tree opens"),
+            ledger: Ledger::open(&store).expect("the tree opens"),
+            audit: Audit::open(&store).expect("the tree opens"),
+            feed: FeedId(0),
             hub: hub.clone(),
             master: master.clone(),
             clock: Arc::clone(&self.clock),

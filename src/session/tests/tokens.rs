@@ -128,8 +128,8 @@ fn bad_credentials_are_tried_once_and_again_when_an_operator_says_so() {
 
         // Still wrong, then right.
         outside.broker.world().market_logins.push_back(refusal());
-        assert!(process.session.refresh(Product::Market).await.is_err());
-        process.session.refresh(Product::Market).await.expect("the login succeeds");
+        assert!(process.session.refresh(Product::Market, "test").await.is_err());
+        process.session.refresh(Product::Market, "test").await.expect("the login succeeds");
         process.live().await;
         assert_eq!(outside.broker.world().login_attempts[market], 3);
     });
@@ -193,7 +193,7 @@ fn a_panic_in_the_token_actor_is_survived() {
         process.live().await;
         let generation = process.status().feed.generation;
         outside.broker.world().market_logins.push_back(Script::Panic);
-        let refreshed = process.session.refresh(Product::Market).await;
+        let refreshed = process.session.refresh(Product::Market, "test").await;
         assert_eq!(refreshed, Err(TokenError::Unavailable));
         process.live_after(generation).await;
         // The token was in the store.

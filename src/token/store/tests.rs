@@ -42,6 +42,7 @@ fn token(text: &str) -> Stored {
             client_id: Some("*****".to_owned()),
             is_investor: Some(false),
             client_codes: vec!["*****".to_owned(), "TEST01".to_owned()],
+            app_key_expires: Some("30-12-2028".to_owned()),
         },
         issued_at: UnixNanos::from_nanos(1_770_698_730_123_456_789),
         expires_at: Some(UnixNanos::from_secs(NOW + 86_400)),
@@ -234,12 +235,14 @@ proptest! {
     fn every_record_reads_back(
         account in ".{0,12}", secret in ".{0,64}", user_id in ".{0,12}",
         client_id in proptest::option::of(".{0,8}"), client_codes in proptest::collection::vec(".{0,8}", 0..4),
+        app_key_expires in proptest::option::of(".{0,10}"),
         is_investor in any::<Option<bool>>(), issued in any::<i64>(), expires in any::<Option<i64>>(),
     ) {
         let record = Record {
             version: VERSION, account: account.as_str().into(), product: "market".into(), binding: BINDING.into(),
             secret: secret.as_str().into(), user_id: user_id.as_str().into(),
             client_id: client_id.as_deref().map(Cow::from), is_investor, client_codes: client_codes.clone(),
+            app_key_expires: app_key_expires.as_deref().map(Cow::from),
             issued_at_ns: issued, expires_at_ns: expires,
         };
         let plain = record.encode().unwrap();
@@ -247,7 +250,8 @@ proptest! {
         prop_assert_eq!(&back.account, &account);
         let stored = back.into_stored();
         prop_assert_eq!(stored.secret.expose(), &secret);
-        prop_assert_eq!(stored.facts, AccountFacts { user_id, client_id, is_investor, client_codes });
+        let facts = AccountFacts { user_id, client_id, is_investor, client_codes, app_key_expires };
+        prop_assert_eq!(stored.facts, facts);
         prop_assert_eq!(stored.issued_at.as_nanos(), issued);
         prop_assert_eq!(stored.expires_at.map(UnixNanos::as_nanos), expires);
     }
@@ -258,7 +262,8 @@ proptest! {
         let record = Record {
             version: u32::MAX, account: "a".into(), product: "interactive".into(), binding: "".into(),
             secret: secret.as_str().into(), user_id: secret.as_str().into(), client_id: Some(secret.as_str().into()),
-            is_investor: Some(false), client_codes: codes, issued_at_ns: i64::MIN, expires_at_ns: Some(i64::MIN),
+            is_investor: Some(false), client_codes: codes, app_key_expires: Some(secret.as_str().into()),
+            issued_at_ns: i64::MIN, expires_at_ns: Some(i64::MIN),
         };
         let room = record.room();
         prop_assert!(record.encode().unwrap().len() <= room);

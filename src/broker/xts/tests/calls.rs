@@ -34,8 +34,8 @@ async fn the_market_login_sends_the_keys_and_reads_the_facts() {
     let login = broker(settings(server.address)).login(Product::Market).await.unwrap();
     assert_eq!(login.secret.expose(), "eyJ.new.one");
     assert_eq!(login.facts.user_id, "TEST01_0F1E2D");
-    assert_eq!((login.facts.is_investor, login.facts.client_id), (None, None));
-    assert_eq!(login.app_key_expires.as_deref(), Some("30-12-2028"));
+    assert_eq!((login.facts.is_investor, &login.facts.client_id), (None, &None));
+    assert_eq!(login.facts.app_key_expires.as_deref(), Some("30-12-2028"));
     let seen = &server.seen()[0];
     assert_eq!(seen.line, "POST /apibinarymarketdata/auth/login");
     assert_eq!(
