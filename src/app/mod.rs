@@ -139,11 +139,12 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
 
     let session = session::start(session::Deps {
         account: config.broker.account.clone(),
-        broker,
+        broker: Arc::clone(&broker),
         tokens,
         ledger,
         audit,
         feed: FeedId(0),
+        spread: session::Spread::new(&[broker.limits().max_subscriptions]),
         hub: hub.clone(),
         master: master.clone(),
         calendar,

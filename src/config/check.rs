@@ -36,6 +36,7 @@ pub(super) fn values(config: &Config) -> Vec<(Vec<String>, String)> {
         clash(["session.backoff_ceiling_ms", "session.backoff_floor_ms"], "the ceiling is below the floor");
     }
     for (key, value) in [
+        ("session.clock_check_ms", session.clock_check_ms),
         ("session.login_timeout_ms", session.login_timeout_ms),
         ("session.request_timeout_ms", session.request_timeout_ms),
         ("session.master_timeout_ms", session.master_timeout_ms),

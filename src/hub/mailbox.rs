@@ -56,8 +56,14 @@ impl Mailbox {
 }
 
 /// Keeps of every topic what happened after it was last left, and each shard once: at most one
-/// more than there are shards.
+/// more than there are shards. Of an instrument that moved away, what came after.
 fn tidy(list: &mut Vec<Change>) {
+    let mut moved = HashMap::new();
+    for (index, change) in list.iter().enumerate() {
+        if let Change::Moved { instrument } = change {
+            moved.insert(*instrument, index);
+        }
+    }
     let mut last_left = HashMap::new();
     for (index, change) in list.iter().enumerate() {
         if let Change::Left { topic, .. } = change {
@@ -71,6 +77,9 @@ fn tidy(list: &mut Vec<Change>) {
         }
     }
     let is_current = |index: usize, change: &Change| match change {
+        _ if moved.get(&change.instrument()).is_some_and(|&moved| index < moved) => false,
+        // The last one: the others are before it.
+        Change::Moved { .. } => true,
         Change::Left { topic, .. } => last_left.get(topic) == Some(&index),
         Change::Taken { topic, shard, .. } => {
             last_left.get(&topic.id).is_none_or(|&left| left < index)
@@ -107,6 +116,7 @@ mod tests {
         match change {
             Change::Taken { topic, shard, .. } => format!("{}+{}", topic.id.0, shard.0),
             Change::Left { topic, .. } => format!("{}-", topic.0),
+            Change::Moved { instrument } => format!("{}>", instrument.code),
         }
     }
 
@@ -115,6 +125,14 @@ mod tests {
         let mut list = vec![taken(1, 0), taken(2, 0), left(1), taken(2, 1), taken(1, 1), taken(2, 0)];
         tidy(&mut list);
         assert_eq!(list.iter().map(shown).collect::<Vec<_>>(), ["1-", "2+1", "1+1", "2+0"]);
+    }
+
+    #[test]
+    fn of_an_instrument_that_moved_only_what_came_after_is_kept() {
+        let moved = || Change::Moved { instrument: INSTRUMENT };
+        let mut list = vec![taken(1, 0), moved(), taken(2, 0), left(2), moved(), taken(1, 1)];
+        tidy(&mut list);
+        assert_eq!(list.iter().map(shown).collect::<Vec<_>>(), ["1>", "1+1"]);
     }
 
     #[test]

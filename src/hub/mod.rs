@@ -77,6 +77,8 @@ pub(crate) struct Inner {
     progress: Arc<Notify>,
     interest: watch::Sender<u64>,
     feeds: Mutex<HashMap<FeedId, FeedState>>,
+    /// Which feed carries an instrument, where there are several; `None`: each carries all.
+    owners: Mutex<Option<HashMap<InstrumentId, FeedId>>>,
     rejected: Mutex<HashMap<InstrumentId, Arc<str>>>,
 }
 
@@ -96,6 +98,7 @@ impl Hub {
             progress: Arc::default(),
             interest: watch::Sender::new(0),
             feeds: Mutex::default(),
+            owners: Mutex::default(),
             rejected: Mutex::default(),
         }))
     }
@@ -128,10 +131,46 @@ impl Hub {
         }
     }
 
+    /// Called with the table locked, so that an owner's change falls before or after it.
     fn tell(&self, change: &Change) {
-        for seat in lock(&self.0.seats).values() {
-            seat.mailbox.post(change.clone());
+        let owners = lock(&self.0.owners);
+        for (feed, seat) in lock(&self.0.seats).iter() {
+            // What nobody carries yet is told to whoever is to carry it.
+            if owners.as_ref().is_none_or(|owners| owners.get(&change.instrument()) == Some(feed)) {
+                seat.mailbox.post(change.clone());
+            }
         }
+    }
+
+    /// Says how many feeds there are. With several, an instrument has at most one that carries it,
+    /// named by [`Self::assign`]; its topics reach no other. To be called before any is used.
+    pub fn set_feeds(&self, feeds: usize) {
+        *lock(&self.0.owners) = (feeds > 1).then(HashMap::new);
+    }
+
+    /// Lets a feed carry an instrument from now on, and nobody else. What the former one knew of it
+    /// is forgotten; the new one shows what it receives.
+    pub fn assign(&self, instrument: InstrumentId, feed: FeedId) {
+        let table = lock(&self.0.table);
+        let former = {
+            let mut owners = lock(&self.0.owners);
+            let Some(owners) = owners.as_mut() else { return };
+            owners.insert(instrument, feed)
+        };
+        if former == Some(feed) {
+            return;
+        }
+        let seats = lock(&self.0.seats);
+        if let Some(seat) = former.and_then(|former| seats.get(&former)) {
+            seat.mailbox.post(Change::Moved { instrument });
+        }
+        if let Some(seat) = seats.get(&feed) {
+            table.all().filter(|c| c.instrument() == instrument).for_each(|change| seat.mailbox.post(change));
+        }
+        drop(seats);
+        drop(table);
+        // The new carrier's publisher learns of its topics even if it has nothing to say.
+        self.0.interest.send_modify(|revision| *revision += 1);
     }
 
     /// Adds a shard; batches published from now on reach it.
@@ -158,7 +197,11 @@ impl Hub {
             return Publisher::new(Arc::clone(&self.0), feed, Arc::clone(&seat.mailbox), memory);
         }
         let mailbox = Arc::new(Mailbox::default());
-        table.all().for_each(|change| mailbox.post(change));
+        let owners = lock(&self.0.owners);
+        let is_mine =
+            |change: &Change| owners.as_ref().is_none_or(|o| o.get(&change.instrument()) == Some(&feed));
+        table.all().filter(is_mine).for_each(|change| mailbox.post(change));
+        drop(owners);
         seats.insert(feed, Seat { mailbox: Arc::clone(&mailbox), memory: None });
         Publisher::new(Arc::clone(&self.0), feed, mailbox, Memory::default())
     }

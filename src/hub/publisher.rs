@@ -171,6 +171,12 @@ impl Publisher {
                 let slot = self.slot(instrument);
                 self.memory.slots[slot].topics.retain(|t| t.id != topic);
             }
+            Change::Moved { instrument } => {
+                self.forget(&[instrument]);
+                if let Some(&slot) = self.memory.numbers.get(&instrument) {
+                    self.memory.slots[slot as usize].topics.clear();
+                }
+            }
         }
     }
 

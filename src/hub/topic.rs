@@ -62,6 +62,20 @@ pub(super) enum Change {
     Taken { instrument: InstrumentId, topic: Topic, shard: ShardId },
     /// Nobody holds it any more.
     Left { instrument: InstrumentId, topic: TopicId },
+    /// Another feed carries the instrument now, with all its topics: what this one knows of it
+    /// grows old.
+    Moved { instrument: InstrumentId },
+}
+
+impl Change {
+    /// What it concerns.
+    pub(super) const fn instrument(&self) -> InstrumentId {
+        match self {
+            Self::Taken { instrument, .. } | Self::Left { instrument, .. } | Self::Moved { instrument } => {
+                *instrument
+            }
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use crate::market::calendar::ist_date;
 use crate::market::master::Report;
 use crate::market::{Master, MasterBuilder};
 use crate::session::TokenDesk;
-use crate::session::messages::TokenError;
+use crate::session::messages::{Asker, TokenError};
 use crate::session::shared::Shared;
 use crate::session::status::MasterStatus;
 use crate::token::{Product, TokenEpoch};
@@ -64,11 +64,11 @@ async fn download(
     disk: &Copy,
 ) -> Result<(), (String, Duration)> {
     let deps = &shared.deps;
-    let granted = tokens.get(Product::Market, *refused).await.map_err(|why| {
+    let granted = tokens.get(Product::Market, *refused, Asker::Master).await.map_err(|why| {
         let wait = match &why {
             TokenError::Waiting { retry_in, .. } => *retry_in,
-            TokenError::NeedsOperator(_) | TokenError::Disabled(_) => deps.settings.backoff_ceiling(),
             TokenError::Unavailable => Duration::ZERO,
+            _ => deps.settings.backoff_ceiling(),
         };
         (why.to_string(), wait)
     })?;

@@ -27,8 +27,15 @@ pub enum TokenError {
     /// The broker refused the login for good. Nothing is tried again until a person acts.
     #[error("the login needs an operator: {0}")]
     NeedsOperator(String),
-    /// The login failed and will be tried again.
-    #[error("the login failed and is tried again in {} s: {reason}", retry_in.as_secs())]
+    /// Somebody else has logged in with the same app key, which ended our session, and the
+    /// policy (`session.on_replaced`) is to let them have it.
+    #[error("replaced by another login ({0}); `tickgate token refresh` takes the session back")]
+    Replaced(String),
+    /// A person ended the session.
+    #[error("an operator revoked the token; `tickgate token refresh` logs in again")]
+    Revoked,
+    /// No login now; one will be tried.
+    #[error("no token for the next {} s: {reason}", retry_in.as_secs())]
     Waiting {
         /// When.
         retry_in: Duration,
@@ -44,8 +51,44 @@ impl TokenError {
     /// What a caller should do.
     pub const fn class(&self) -> Class {
         match self {
-            Self::Disabled(_) | Self::NeedsOperator(_) => Class::NeedsOperator,
+            Self::Disabled(_) | Self::NeedsOperator(_) | Self::Replaced(_) | Self::Revoked => {
+                Class::NeedsOperator
+            }
             Self::Waiting { .. } | Self::Unavailable => Class::Transient,
+        }
+    }
+}
+
+/// Who asks for a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// The live feed.
+    Stream,
+    /// The account's own socket.
+    AccountFeed,
+    /// The loader of the instrument master.
+    Master,
+    /// A call on somebody's behalf, by its name.
+    Call(&'static str),
+}
+
+impl Asker {
+    /// The name in log and audit trail.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::AccountFeed => "account feed",
+            Self::Master => "instrument master",
+            Self::Call(name) => name,
+        }
+    }
+
+    /// Whether it is served as well in the morning: nobody waits for it at night, and a login
+    /// then might be lost in the broker's own night.
+    pub(crate) const fn can_rest(self) -> bool {
+        match self {
+            Self::Stream | Self::AccountFeed | Self::Master => true,
+            Self::Call(_) => false,
         }
     }
 }
@@ -57,6 +100,25 @@ impl TokenError {
 pub(crate) struct GetToken {
     pub(crate) product: Product,
     pub(crate) newer_than: Option<TokenEpoch>,
+    pub(crate) asker: Asker,
+}
+
+/// To the token actor: the broker refused this token, and nobody waits for another.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct TokenRefused {
+    pub(crate) product: Product,
+    pub(crate) epoch: TokenEpoch,
+}
+
+/// To the token actor: somebody else has logged in, which ended this token's session.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct SessionReplaced {
+    pub(crate) product: Product,
+    pub(crate) epoch: TokenEpoch,
+    /// How it was noticed.
+    pub(crate) how: String,
 }
 
 /// To the token actor, by a person: log in anew, whatever is held and whatever was refused.
@@ -95,6 +157,13 @@ pub(crate) struct StreamDown {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct TokenRotated(pub(crate) Granted);
+
+/// To the stream actor: a person has ended this token's session.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct TokenLost {
+    pub(crate) epoch: TokenEpoch,
+}
 
 /// To the stream actor, by the hub's watch: look at what is wanted.
 #[derive(Debug, Message)]

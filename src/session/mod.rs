@@ -1,13 +1,18 @@
 //! Our session with a broker: the actors, the feed task, subscriptions.
 //! Not the tick path's insides; those are `hub` and the broker's `Feed`.
 
+mod account_feed;
+mod app_key;
+mod calls;
 mod feed_task;
 mod loader;
 pub mod machine;
 mod messages;
+mod night;
 mod settings;
 mod shared;
 mod slot;
+mod spread;
 mod status;
 mod stream_actor;
 pub mod subscriptions;
@@ -26,12 +31,14 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use tracing::{error, info};
 
+pub use calls::CallError;
 pub use messages::TokenError;
-pub use settings::{OpaqueTokens, Settings};
+pub use settings::{OnReplaced, OpaqueTokens, Settings};
 pub use shared::Deps;
+pub use spread::Spread;
 pub use status::{FeedStatus, MasterStatus, SessionStatus, TokenStatus};
 
-use crate::session::messages::{GetToken, Granted, Reconnect, Refresh, Report, Revoke, Stop};
+use crate::session::messages::{Asker, GetToken, Granted, Reconnect, Refresh, Report, Revoke, Stop};
 use crate::session::shared::Shared;
 use crate::session::supervise::{AbortOnDrop, ChildGuard, Obituary, RestartBudget};
 use crate::session::token_actor::TokenActor;
@@ -41,8 +48,6 @@ use crate::token::{Product, Token, TokenEpoch};
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an asker waits for a token actor to be there.
 const ACTOR_PATIENCE: Duration = Duration::from_secs(5);
-/// How often gauges that age by themselves are set.
-const GAUGES_EVERY: Duration = Duration::from_secs(1);
 
 /// How a session stands as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +89,9 @@ async fn supervise(
     mut stop: watch::Receiver<bool>,
     life: watch::Sender<Life>,
 ) {
-    let _loader = AbortOnDrop::new(tokio::spawn(loader::run(Arc::clone(&shared), tokens)));
-    let _gauges = AbortOnDrop::new(tokio::spawn(set_gauges(Arc::clone(&shared))));
+    let _loader = AbortOnDrop::new(tokio::spawn(loader::run(Arc::clone(&shared), tokens.clone())));
+    let _account_feed =
+        AbortOnDrop::new(tokio::spawn(account_feed::run(Arc::clone(&shared), tokens.clone())));
     let settings = &shared.deps.settings;
     let mut budget = RestartBudget::new(settings.restart_budget, settings.restart_window());
     loop {
@@ -117,24 +123,6 @@ async fn supervise(
     }
 }
 
-/// Sets the gauges that change with time alone.
-async fn set_gauges(shared: Arc<Shared>) {
-    let expiry = Product::ALL.map(|product| (product, shared.meters.token_expiry(product)));
-    let mut every = tokio::time::interval(GAUGES_EVERY);
-    loop {
-        every.tick().await;
-        let now = shared.now();
-        if let Some(at) = shared.gauge.last_tick_at() {
-            shared.meters.last_tick_age().set(now.since(at).as_secs_f64());
-        }
-        let status = shared.status.borrow().clone();
-        for (product, gauge) in &expiry {
-            let left = status.token(*product).expires_at.map_or(0.0, |at| at.since(now).as_secs_f64());
-            gauge.set(left);
-        }
-    }
-}
-
 /// The way to whichever token actor is alive.
 #[derive(Clone)]
 pub(crate) struct TokenDesk(watch::Receiver<Option<Addr<TokenActor>>>);
@@ -144,7 +132,12 @@ impl TokenDesk {
         self.0.borrow().clone().ok_or(TokenError::Unavailable)
     }
 
-    async fn get(&self, product: Product, newer_than: Option<TokenEpoch>) -> Result<Granted, TokenError> {
+    async fn get(
+        &self,
+        product: Product,
+        newer_than: Option<TokenEpoch>,
+        asker: Asker,
+    ) -> Result<Granted, TokenError> {
         // At the start, and while an actor is replaced, there is none for a moment.
         let mut actor = self.0.clone();
         let there =
@@ -153,7 +146,7 @@ impl TokenDesk {
             return Err(TokenError::Unavailable);
         }
         let addr = self.actor()?;
-        addr.send(GetToken { product, newer_than }).await.unwrap_or(Err(TokenError::Unavailable))
+        addr.send(GetToken { product, newer_than, asker }).await.unwrap_or(Err(TokenError::Unavailable))
     }
 }
 
@@ -178,7 +171,7 @@ impl SessionHandle {
         product: Product,
         newer_than: Option<TokenEpoch>,
     ) -> Result<Token, TokenError> {
-        Ok(self.tokens.get(product, newer_than).await?.token)
+        Ok(self.tokens.get(product, newer_than, Asker::Call("token")).await?.token)
     }
 
     /// How everything is now.
@@ -250,6 +243,21 @@ impl SessionHandle {
         let mut life = self.life.clone();
         if life.wait_for(|life| *life == Life::Failed).await.is_err() && *life.borrow() != Life::Failed {
             std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl TokenDesk {
+    /// Tells of something that happened to a token; nobody waits for an answer.
+    fn tell<M>(&self, message: M)
+    where
+        M: actix::Message + Send + 'static,
+        M::Result: Send,
+        TokenActor: actix::Handler<M>,
+    {
+        // Without an actor there is no token held either.
+        if let Ok(actor) = self.actor() {
+            actor.do_send(message);
         }
     }
 }

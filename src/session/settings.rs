@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::market::TimeOfDay;
+use crate::session::slot::{Limits, Policy};
 use crate::token::expiry::{CutOff, Opaque, Rules};
 
 /// How the session with the broker is kept.
@@ -23,6 +24,16 @@ pub struct Settings {
     pub planned_login_ist: Option<TimeOfDay>,
     /// What to think of a stored token whose end cannot be read.
     pub opaque_tokens: OpaqueTokens,
+    /// What to do when somebody else logs in with the same app key.
+    pub on_replaced: OnReplaced,
+    /// Least time between the starts of two logins for one product.
+    pub login_min_interval_ms: u64,
+    /// Logins for one product that the broker may answer in one day of India; 0: any number.
+    pub login_daily_cap: u32,
+    /// Days before an app key's last one from which on each day brings a warning.
+    pub app_key_warning_days: u32,
+    /// The wall clock is looked at least this often, so that a jump is noticed.
+    pub clock_check_ms: u64,
     /// Least time between a failure and the next attempt.
     pub backoff_floor_ms: u64,
     /// Most time between a failure and the next attempt.
@@ -54,6 +65,11 @@ impl Default for Settings {
             daily_cutoff_ist: "03:00".parse().expect("is a time of day"),
             planned_login_ist: TimeOfDay::new(8, 40),
             opaque_tokens: OpaqueTokens::Expired,
+            on_replaced: OnReplaced::Wait,
+            login_min_interval_ms: 5_000,
+            login_daily_cap: 30,
+            app_key_warning_days: 14,
+            clock_check_ms: 30_000,
             backoff_floor_ms: 500,
             backoff_ceiling_ms: 30_000,
             stable_after_ms: 30_000,
@@ -79,6 +95,21 @@ impl Settings {
                 OpaqueTokens::Trust => Opaque::Trust,
             },
         }
+    }
+
+    pub(crate) fn policy(&self) -> Policy {
+        Policy {
+            rules: self.rules(),
+            limits: Limits {
+                interval: Duration::from_millis(self.login_min_interval_ms),
+                per_day: self.login_daily_cap,
+            },
+            on_replaced: self.on_replaced,
+        }
+    }
+
+    pub(crate) const fn clock_check(&self) -> Duration {
+        Duration::from_millis(self.clock_check_ms)
     }
 
     pub(crate) const fn backoff_floor(&self) -> Duration {
@@ -107,6 +138,17 @@ pub enum OpaqueTokens {
     Expired,
     /// It is used until refused or cut off.
     Trust,
+}
+
+/// What to do when somebody else logs in with the same app key, which ends our session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnReplaced {
+    /// Let them have it until the next planned login or an operator's refresh.
+    #[default]
+    Wait,
+    /// Log in again, which ends theirs.
+    Retake,
 }
 
 fn from_text<'de, D, T>(deserializer: D) -> Result<T, D::Error>

@@ -16,9 +16,11 @@ use crate::market::{Calendar, Exchange, InstrumentId, MarketState, MasterHandle,
 use crate::session::feed_task::{PlaneHandle, plane};
 use crate::session::machine::Generation;
 use crate::session::settings::Settings;
+use crate::session::slot::Memory;
+use crate::session::spread::Spread;
 use crate::session::status::SessionStatus;
 use crate::session::subscriptions::Counts;
-use crate::store::audit::Audit;
+use crate::store::audit::{Audit, Entry};
 use crate::telemetry::metrics as names;
 use crate::token::ledger::Ledger;
 use crate::token::store::TokenStore;
@@ -39,6 +41,8 @@ pub struct Deps {
     pub audit: Audit,
     /// Its feed's number at the hub: the account's position in the configuration.
     pub feed: FeedId,
+    /// Which account carries which instrument; one for all sessions of a process.
+    pub spread: Spread,
     /// Where ticks go, and who wants which.
     pub hub: Hub,
     /// Where the instrument master goes.
@@ -67,7 +71,10 @@ pub(crate) struct Shared {
     pub(crate) status: watch::Sender<SessionStatus>,
     pub(crate) gauge: Arc<FeedGauge>,
     pub(crate) meters: Meters,
+    /// Moves when a login brought a token for the interactive product, or a person ended it.
+    pub(crate) interactive: watch::Sender<TokenEpoch>,
     plane: Mutex<PlaneHandle>,
+    memories: Mutex<[Option<Memory>; 2]>,
     epochs: AtomicU64,
     generations: AtomicU64,
 }
@@ -78,6 +85,8 @@ impl Shared {
             status: watch::Sender::new(SessionStatus::default()),
             gauge: Arc::default(),
             meters: Meters::new(&deps.account),
+            interactive: watch::Sender::new(TokenEpoch(0)),
+            memories: Mutex::default(),
             plane: Mutex::new(plane(deps.hub.publisher(deps.feed))),
             epochs: AtomicU64::new(0),
             generations: AtomicU64::new(0),
@@ -87,6 +96,34 @@ impl Shared {
 
     pub(crate) fn now(&self) -> UnixNanos {
         self.deps.clock.now()
+    }
+
+    /// What the last token actor knew of a product.
+    pub(crate) fn memory(&self, product: Product) -> Option<Memory> {
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner)[product as usize].clone()
+    }
+
+    pub(crate) fn keep_memory(&self, product: Product, memory: Memory) {
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner)[product as usize] = Some(memory);
+    }
+
+    /// Adds to the audit trail. No text may hold a secret.
+    pub(crate) fn note(&self, product: Product, event: &str, who: &str, why: &str, outcome: &str) {
+        self.deps.audit.note(&Entry {
+            account: self.deps.account.clone(),
+            product: product.as_str().to_owned(),
+            who: who.to_owned(),
+            why: why.to_owned(),
+            outcome: outcome.to_owned(),
+            ..Entry::new(self.now(), event)
+        });
+    }
+
+    /// A token has come, or gone (epoch 0), without the account's socket having asked.
+    pub(crate) fn rotated(&self, product: Product, epoch: TokenEpoch) {
+        if product == Product::Interactive {
+            self.interactive.send_replace(epoch);
+        }
     }
 
     /// A number no token of this session has had, replaced actors included.
@@ -171,6 +208,7 @@ fn segment_bit(segment: Segment) -> u32 {
 pub(crate) struct Meters {
     account: String,
     pub(crate) feed_up: Gauge,
+    pub(crate) account_feed_up: Gauge,
     wanted: Gauge,
     confirmed: Gauge,
     rejected: Gauge,
@@ -186,6 +224,7 @@ impl Meters {
             |state| metrics::gauge!(names::SUBSCRIPTIONS, "account" => account.clone(), "state" => state);
         Self {
             feed_up: gauge(names::FEED_UP),
+            account_feed_up: gauge(names::ACCOUNT_FEED_UP),
             wanted: subscriptions("wanted"),
             confirmed: subscriptions("confirmed"),
             rejected: subscriptions("rejected"),
@@ -199,10 +238,6 @@ impl Meters {
         self.wanted.set(counts.wanted as f64);
         self.confirmed.set(counts.confirmed as f64);
         self.rejected.set(counts.rejected as f64);
-    }
-
-    pub(crate) fn token_expiry(&self, product: Product) -> Gauge {
-        metrics::gauge!(names::TOKEN_EXPIRY, "account" => self.account.clone(), "product" => product.as_str())
     }
 
     // The following are rare; looking the handle up each time is fine.
@@ -221,10 +256,16 @@ impl Meters {
             .increment(1);
     }
 
-    /// Registered when the first tick has come: an age of zero before it would hide a feed that
-    /// never spoke.
-    pub(crate) fn last_tick_age(&self) -> Gauge {
-        metrics::gauge!(names::FEED_LAST_TICK_AGE, "account" => self.account.clone())
+    pub(crate) fn replaced(&self, product: Product) {
+        let account = self.account.clone();
+        metrics::counter!(names::SESSIONS_REPLACED, "account" => account, "product" => product.as_str())
+            .increment(1);
+    }
+
+    pub(crate) fn account_event(&self, event: &str) {
+        let account = self.account.clone();
+        metrics::counter!(names::ACCOUNT_EVENTS, "account" => account, "event" => event.to_owned())
+            .increment(1);
     }
 
     pub(crate) fn reconnect(&self, reason: &'static str) {

@@ -119,6 +119,9 @@ struct Inner {
     data_dir: PathBuf,
     // One flush after the other, so that the count outside never goes back.
     flushing: Mutex<()>,
+    /// Writes fail, as on a full disk.
+    #[cfg(test)]
+    failing: std::sync::atomic::AtomicBool,
     // Dropped before the lock.
     db: sled::Db,
     _lock: open::Lock,
@@ -170,6 +173,12 @@ impl Store {
     pub fn tree(&self, name: &str) -> Result<Tree, Error> {
         let tree = guarded(|| self.0.db.open_tree(name))?;
         Ok(Tree { tree, store: self.clone() })
+    }
+
+    /// Lets every write fail from now on, as a full disk does.
+    #[cfg(test)]
+    pub(crate) fn fail_writes(&self) {
+        self.0.failing.store(true, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Waits until everything written so far is on disk. Needs a Tokio runtime.
@@ -227,6 +236,10 @@ impl Tree {
     /// # Errors
     /// [`Error::Failed`].
     pub fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        #[cfg(test)]
+        if self.store.0.failing.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(Error::Failed("no space left on device".to_owned()));
+        }
         guarded(|| self.tree.insert(key, value)).map(|_| ())
     }
 

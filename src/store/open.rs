@@ -90,7 +90,14 @@ pub(super) fn open(data_dir: &Path, clock: &dyn Clock, patience: Patience) -> Re
     if opened.lost_writes {
         tracing::error!(dir = %dir.display(), "store has lost its last writes; check the consumer keys");
     }
-    let inner = Inner { data_dir, flushing: Mutex::new(()), db, _lock: lock };
+    let inner = Inner {
+        data_dir,
+        flushing: Mutex::new(()),
+        #[cfg(test)]
+        failing: std::sync::atomic::AtomicBool::new(false),
+        db,
+        _lock: lock,
+    };
     Ok((Store(Arc::new(inner)), opened))
 }
 

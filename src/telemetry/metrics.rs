@@ -47,3 +47,9 @@ pub const MASTER_INSTRUMENTS: &str = "tickgate_master_instruments";
 pub const TOKEN_STORE_FAILURES: &str = "tickgate_token_store_failures_total";
 /// Child restarts after a panic or an unexpected end, by `actor`.
 pub const ACTOR_RESTARTS: &str = "tickgate_actor_restarts_total";
+/// Times that somebody else's login ended our session, by `account` and `product`.
+pub const SESSIONS_REPLACED: &str = "tickgate_sessions_replaced_total";
+/// 1 while the account's own socket (orders, trades, the session's end) is open, by `account`.
+pub const ACCOUNT_FEED_UP: &str = "tickgate_account_feed_up";
+/// Events of the account's own socket, by `account` and `event`.
+pub const ACCOUNT_EVENTS: &str = "tickgate_account_events_total";

@@ -20,7 +20,8 @@ use crate::hub::FeedState;
 use crate::session::feed_task::{End, FeedTask, Plane};
 use crate::session::machine::{Action, Event, Generation, Machine, State};
 use crate::session::messages::{
-    FeedMuted, GetToken, Granted, Reconnect, Report, Stop, TokenError, TokenRotated, WantedChanged,
+    Asker, FeedMuted, GetToken, Granted, Reconnect, Report, SessionReplaced, Stop, TokenError, TokenLost,
+    TokenRotated, WantedChanged,
 };
 use crate::session::shared::Shared;
 use crate::session::subscriptions::Subscriptions;
@@ -64,6 +65,8 @@ pub(crate) struct StreamActor {
     catching_up: Option<SpawnHandle>,
     /// Ticks received before this generation.
     ticks_before: u64,
+    /// Ticks received before this generation was found mute, if it was.
+    mute_since: Option<u64>,
     reason: Option<String>,
     guard: ChildGuard,
 }
@@ -91,6 +94,7 @@ impl StreamActor {
             feed: None,
             catching_up: None,
             ticks_before: 0,
+            mute_since: None,
             reason: None,
             parent,
             guard,
@@ -132,7 +136,7 @@ impl StreamActor {
     }
 
     fn ask_token(&mut self, ask: u64, newer_than: Option<TokenEpoch>, ctx: &mut Context<Self>) {
-        let asked = self.parent.send(GetToken { product: Product::Market, newer_than });
+        let asked = self.parent.send(GetToken { product: Product::Market, newer_than, asker: Asker::Stream });
         let asked = tokio::time::timeout(TOKEN_PATIENCE, asked);
         ctx.spawn(asked.into_actor(self).map(move |answer, actor, ctx| {
             let event = match answer {
@@ -146,9 +150,10 @@ impl StreamActor {
                         TokenError::Waiting { retry_in, .. } => Some(*retry_in),
                         // A login by the operator is told by `TokenRotated`; this is only
                         // so that the machine never rests without a timer.
-                        TokenError::Disabled(_) | TokenError::NeedsOperator(_) => {
-                            Some(actor.shared.deps.settings.backoff_ceiling())
-                        }
+                        TokenError::Disabled(_)
+                        | TokenError::NeedsOperator(_)
+                        | TokenError::Replaced(_)
+                        | TokenError::Revoked => Some(actor.shared.deps.settings.backoff_ceiling()),
                         TokenError::Unavailable => None,
                     };
                     actor.reason = Some(why.to_string());
@@ -228,6 +233,7 @@ impl StreamActor {
     ) {
         let shared = &self.shared;
         self.ticks_before = shared.gauge.ticks();
+        self.mute_since = None;
         let me = ctx.address();
         let task = FeedTask {
             feed,
@@ -259,7 +265,10 @@ impl StreamActor {
     fn ended(&mut self, generation: Generation, ended: Result<End, JoinError>, ctx: &mut Context<Self>) {
         match ended {
             Ok(End::Feed(end)) => {
-                let refused = matches!(end, FeedEnd::TokenRefused(_));
+                if let FeedEnd::Logout(words) = &end {
+                    self.replaced(format!("the broker said logout on the feed: {words}"));
+                }
+                let refused = matches!(end, FeedEnd::TokenRefused(_) | FeedEnd::Logout(_));
                 self.lost(generation, end.reason(), end.to_string(), refused, None, ctx);
             }
             Ok(End::Mute(quiet)) => {
@@ -272,6 +281,14 @@ impl StreamActor {
                 self.shared.replace_plane();
                 self.lost(generation, "panic", "internal failure".to_owned(), false, None, ctx);
             }
+        }
+    }
+
+    /// Tells the token actor that somebody else has our session now. It hears of it before it is
+    /// asked for another token.
+    pub(super) fn replaced(&self, how: String) {
+        if let Some((_, epoch)) = self.machine.state().feed() {
+            self.parent.do_send(SessionReplaced { product: Product::Market, epoch, how });
         }
     }
 
@@ -338,6 +355,7 @@ impl StreamActor {
             },
             (_, None) => FeedState::Connecting,
         };
+        self.shared.deps.spread.set_live(self.shared.deps.feed, shown == FeedState::Live);
         hub.set_feed_state(self.shared.deps.feed, shown);
     }
 }
@@ -347,11 +365,12 @@ impl Actor for StreamActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        let interest = self.shared.deps.hub.interest();
-        ctx.add_message_stream(stream::unfold(interest, |mut interest| async move {
-            interest.changed().await.ok()?;
-            Some((WantedChanged, interest))
-        }));
+        for revision in [self.shared.deps.hub.interest(), self.shared.deps.spread.changes()] {
+            ctx.add_message_stream(stream::unfold(revision, |mut revision| async move {
+                revision.changed().await.ok()?;
+                Some((WantedChanged, revision))
+            }));
+        }
         self.on(Event::Start, ctx);
     }
 }
@@ -363,6 +382,15 @@ impl Handler<TokenRotated> for StreamActor {
         let epoch = granted.token.epoch;
         self.hold(granted);
         self.on(Event::TokenRotated { epoch }, ctx);
+    }
+}
+
+impl Handler<TokenLost> for StreamActor {
+    type Result = ();
+
+    fn handle(&mut self, TokenLost { epoch }: TokenLost, ctx: &mut Self::Context) {
+        self.reason = Some("an operator revoked the token".to_owned());
+        self.on(Event::TokenRefused { epoch }, ctx);
     }
 }
 
@@ -381,6 +409,7 @@ impl Handler<FeedMuted> for StreamActor {
         if self.is_current(generation) {
             // It also tries the token: a replaced one leaves its socket open but silent.
             warn!(generation, "connected, but no ticks come; subscribing everything afresh");
+            self.mute_since = Some(self.shared.gauge.ticks());
             self.plan.doubt();
             self.tell_changes();
             self.pump_soon(ctx);

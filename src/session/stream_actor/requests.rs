@@ -55,7 +55,8 @@ impl StreamActor {
     /// Looks at what is wanted and sends one request towards it.
     fn work(&mut self, ctx: &mut Context<Self>) {
         let now = self.elapsed();
-        self.plan.set_wanted(&self.shared.deps.hub.wanted(), now);
+        let deps = &self.shared.deps;
+        self.plan.set_wanted(&deps.spread.share(deps.feed, &deps.hub), now);
         if let Some(token) = self.live_token() {
             match self.plan.next_step(now) {
                 Step::Send(request) => self.send(token, request, ctx),
@@ -155,6 +156,12 @@ impl StreamActor {
         match error.class() {
             Class::NeedsToken => {
                 self.reason = Some(error.to_string());
+                // A broker that loses its sessions closes their sockets. One that stays open, mute,
+                // beside a dead token is what another login with our app key leaves (XTS forum
+                // reports of replaced sessions).
+                if self.mute_since == Some(self.shared.gauge.ticks()) {
+                    self.replaced("the feed went mute and its token is refused".to_owned());
+                }
                 self.on(Event::TokenRefused { epoch }, ctx);
                 Duration::ZERO
             }
@@ -196,6 +203,10 @@ impl StreamActor {
         let hub = &self.shared.deps.hub;
         for change in self.plan.take_changes() {
             match change {
+                // Another account has room for it.
+                Change::Rejected(instrument, _)
+                    if self.plan.is_out_of_budget(instrument)
+                        && self.shared.deps.spread.has_no_room(self.shared.deps.feed, instrument) => {}
                 Change::Rejected(instrument, why) => {
                     warn!(%instrument, why, "no data for an instrument");
                     hub.reject(instrument, &why);

@@ -337,6 +337,11 @@ impl Subscriptions {
         confirmed.into_iter().collect()
     }
 
+    /// Whether there is no slot for an instrument.
+    pub fn is_out_of_budget(&self, instrument: InstrumentId) -> bool {
+        self.out_of_budget.contains(&instrument)
+    }
+
     /// What consumers must be told since the last call.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)

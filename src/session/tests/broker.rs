@@ -61,7 +61,17 @@ pub(crate) struct World {
     pub(crate) login_attempts: [u32; 2],
     pub(crate) login_took: Duration,
     pub(crate) token_life: Option<Duration>,
+    /// Logins under way, and the most of one product at once.
+    pub(crate) at_once: [u32; 2],
+    pub(crate) most_at_once: u32,
     pub(crate) market_logins: VecDeque<Script>,
+    pub(crate) interactive_logins: VecDeque<Script>,
+    /// A login says `logout` to the sockets of the session it ends.
+    pub(crate) logout_on_login: bool,
+    /// Order book, positions and funds refuse every token, or are out of order.
+    pub(crate) refuse_books: bool,
+    pub(crate) books_down: bool,
+    pub(crate) book_calls: u32,
     pub(crate) opens: VecDeque<Script>,
     pub(crate) subscribes: VecDeque<Script>,
     pub(crate) masters: VecDeque<Script>,
@@ -88,6 +98,18 @@ impl World {
 
     pub(crate) fn push(&self, item: Item) {
         let _ = self.feed.as_ref().expect("a feed was opened").send(item);
+    }
+
+    pub(crate) fn account_feed_is_open(&self) -> bool {
+        self.account_feed.as_ref().is_some_and(|feed| !feed.is_closed())
+    }
+
+    pub(crate) fn account_event(&self, event: AccountEvent) {
+        let _ = self.account_feed.as_ref().expect("it was opened").send(Ok(event));
+    }
+
+    pub(crate) fn end_account_feed(&self, end: FeedEnd) {
+        let _ = self.account_feed.as_ref().expect("it was opened").send(Err(end));
     }
 
     pub(crate) fn subscribed(&self, kind: Kind) -> usize {
@@ -129,6 +151,19 @@ impl FakeBroker {
             return Ok(());
         }
         Err(refused())
+    }
+
+    fn book(&self, token: &Token) -> Result<(), Error> {
+        let mut world = self.world();
+        world.book_calls += 1;
+        if world.books_down {
+            return Err(Error::Network("down".to_owned()));
+        }
+        if world.refuse_books {
+            return Err(refused());
+        }
+        drop(world);
+        self.check(token)
     }
 }
 
@@ -178,13 +213,27 @@ impl Broker for FakeBroker {
                     return Err(Error::NotConfigured("interactive keys".to_owned()));
                 }
                 world.login_attempts[slot] += 1;
-                let script = if product == Product::Market { world.market_logins.pop_front() } else { None };
+                world.at_once[slot] += 1;
+                world.most_at_once = world.most_at_once.max(world.at_once[slot]);
+                let script = match product {
+                    Product::Market => world.market_logins.pop_front(),
+                    Product::Interactive => world.interactive_logins.pop_front(),
+                };
                 (script, world.login_took)
             };
+            let _under_way = UnderWay(self, slot);
             tokio::time::sleep(took).await;
             play(script).await?;
             let mut world = self.world();
             world.logins[slot] += 1;
+            if world.logout_on_login {
+                let bye = || FeedEnd::Logout("replaced".to_owned());
+                match product {
+                    Product::Market if world.feed_is_open() => world.push(Item::End(bye())),
+                    Product::Interactive if world.account_feed_is_open() => world.end_account_feed(bye()),
+                    _ => {}
+                }
+            }
             let secret = jwt(world.logins[slot], self.clock.now(), world.token_life);
             world.tokens[slot] = Some(secret.clone());
             if product == Product::Market {
@@ -291,7 +340,7 @@ impl Broker for FakeBroker {
     }
 
     fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
-        async move { self.check(token).map(|()| Vec::new()) }.boxed()
+        async move { self.book(token).map(|()| Vec::new()) }.boxed()
     }
 
     fn positions<'a>(
@@ -299,11 +348,11 @@ impl Broker for FakeBroker {
         token: &'a Token,
         _: PositionView,
     ) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
-        async move { self.check(token).map(|()| Vec::new()) }.boxed()
+        async move { self.book(token).map(|()| Vec::new()) }.boxed()
     }
 
     fn funds<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Funds, Error>> {
-        async move { self.check(token).map(|()| Funds::default()) }.boxed()
+        async move { self.book(token).map(|()| Funds::default()) }.boxed()
     }
 
     fn open_account_feed<'a>(
@@ -324,7 +373,22 @@ impl Broker for FakeBroker {
     }
 
     fn logout<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
-        async move { self.check(token) }.boxed()
+        async move {
+            self.check(token)?;
+            self.world().tokens[token.product as usize] = None;
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+/// Counts a login for as long as it is under way, however it ends.
+struct UnderWay<'a>(&'a FakeBroker, usize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let mut world = self.0.world.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        world.at_once[self.1] -= 1;
     }
 }
 

@@ -2,7 +2,9 @@
 
 pub(crate) mod broker;
 
+mod calls;
 mod feed;
+mod lifecycle;
 mod tokens;
 
 use std::future::Future;
@@ -16,7 +18,7 @@ use crate::market::{Calendar, Exchange, InstrumentId, MasterHandle, Segment};
 use crate::protocol::Mode;
 use crate::secret::Secret;
 use crate::session::tests::broker::FakeBroker;
-use crate::session::{Deps, SessionHandle, SessionStatus, Settings, start};
+use crate::session::{Deps, SessionHandle, SessionStatus, Settings, Spread, start};
 use crate::store::Store;
 use crate::store::audit::Audit;
 use crate::token::cipher::Cipher;
@@ -87,13 +89,15 @@ impl Outside {
         let hub = Hub::new("test");
         let master = MasterHandle::new();
         let shard = hub.attach_shard();
+        let tokens = TokenStore::open(&store, cipher).expect("the tree opens");
         let session = start(Deps {
             account: "default".to_owned(),
             broker: Arc::new(self.broker.clone()),
-            tokens: TokenStore::open(&store, cipher).expect("the tree opens"),
+            tokens: tokens.clone(),
             ledger: Ledger::open(&store).expect("the tree opens"),
             audit: Audit::open(&store).expect("the tree opens"),
             feed: FeedId(0),
+            spread: Spread::new(&[50]),
             hub: hub.clone(),
             master: master.clone(),
             clock: Arc::clone(&self.clock),
@@ -102,7 +106,7 @@ impl Outside {
             settings: self.settings.clone(),
             seed: 7,
         });
-        Process { hub, master, shard, session, _store: store }
+        Process { hub, master, shard, session, tokens, store }
     }
 }
 
@@ -111,7 +115,8 @@ struct Process {
     master: MasterHandle,
     shard: ShardQueue,
     session: SessionHandle,
-    _store: Store,
+    tokens: TokenStore,
+    store: Store,
 }
 
 impl Process {
@@ -158,6 +163,16 @@ impl Process {
     async fn frame_with(&mut self, text: &str) {
         let text = text.to_owned();
         until("a frame", || self.frames().iter().any(|frame| frame.contains(&text))).await;
+    }
+
+    /// What was done with the account.
+    fn audit(&self) -> Vec<crate::store::audit::Entry> {
+        Audit::open(&self.store).and_then(|audit| audit.last(1000)).expect("the trail opens")
+    }
+
+    /// From now on nothing can be written.
+    fn break_store(&self) {
+        self.store.fail_writes();
     }
 
     /// Ends as an orderly process does.

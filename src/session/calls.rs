@@ -1,0 +1,125 @@
+//! REST calls on the account's behalf: each gets its token from the token actor, and a refused
+//! token is replaced once. Not the calls' wire form; that is the broker adapter's.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use crate::broker::{Broker, Class, Error};
+use crate::market::{Funds, InstrumentId, Kind, Order, Position, PositionView, Tick};
+use crate::session::SessionHandle;
+use crate::session::messages::{Asker, TokenError, TokenRefused};
+use crate::token::{Product, Token};
+
+/// Why a call brought nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CallError {
+    /// There is no token to call with.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The broker refused the call, or could not be reached.
+    #[error(transparent)]
+    Broker(#[from] Error),
+}
+
+impl CallError {
+    /// What a caller should do.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Token(error) => error.class(),
+            Self::Broker(error) => error.class(),
+        }
+    }
+}
+
+impl SessionHandle {
+    /// Today's orders.
+    ///
+    /// # Errors
+    /// Any [`CallError`].
+    pub async fn order_book(&self) -> Result<Vec<Order>, CallError> {
+        self.read("order book", Product::Interactive, |broker, token| {
+            async move { broker.order_book(&token).await }.boxed()
+        })
+        .await
+    }
+
+    /// Positions.
+    ///
+    /// # Errors
+    /// Any [`CallError`].
+    pub async fn positions(&self, view: PositionView) -> Result<Vec<Position>, CallError> {
+        self.read("positions", Product::Interactive, move |broker, token| {
+            async move { broker.positions(&token, view).await }.boxed()
+        })
+        .await
+    }
+
+    /// What the account can spend.
+    ///
+    /// # Errors
+    /// Any [`CallError`].
+    pub async fn funds(&self) -> Result<Funds, CallError> {
+        self.read("funds", Product::Interactive, |broker, token| {
+            async move { broker.funds(&token).await }.boxed()
+        })
+        .await
+    }
+
+    /// Last values of instruments, in batches of what the broker takes at once. Instruments without
+    /// data are left out.
+    ///
+    /// # Errors
+    /// Any [`CallError`]; one failed batch fails the call.
+    pub async fn quotes(&self, kind: Kind, instruments: &[InstrumentId]) -> Result<Vec<Tick>, CallError> {
+        let mut ticks = Vec::with_capacity(instruments.len());
+        let per_request = self.shared.deps.broker.limits().per_request.max(1);
+        for batch in instruments.chunks(per_request) {
+            let batch: Arc<[InstrumentId]> = batch.into();
+            let read = self.read("quotes", Product::Market, move |broker, token| {
+                let batch = Arc::clone(&batch);
+                async move { broker.quotes(&token, kind, &batch).await }.boxed()
+            });
+            ticks.extend(read.await?);
+        }
+        Ok(ticks)
+    }
+
+    /// Makes a call that changes nothing at the broker, so that it may be repeated: once, with a
+    /// token newer than the one that was refused.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the call.
+    async fn read<T>(
+        &self,
+        name: &'static str,
+        product: Product,
+        call: impl Fn(Arc<dyn Broker>, Token) -> BoxFuture<'static, Result<T, Error>>,
+    ) -> Result<T, CallError> {
+        let asker = Asker::Call(name);
+        let deps = &self.shared.deps;
+        let token = self.tokens.get(product, None, asker).await?.token;
+        let refused = token.epoch;
+        match self.in_time(call(Arc::clone(&deps.broker), token)).await {
+            Err(error) if error.class() == Class::NeedsToken => {}
+            answered => return Ok(answered?),
+        }
+        let token = self.tokens.get(product, Some(refused), asker).await?.token;
+        let epoch = token.epoch;
+        let answered = self.in_time(call(Arc::clone(&deps.broker), token)).await;
+        if let Err(error) = &answered
+            && error.class() == Class::NeedsToken
+        {
+            // Nobody may be handed it again; the next asker brings the login.
+            self.tokens.tell(TokenRefused { product, epoch });
+        }
+        Ok(answered?)
+    }
+
+    async fn in_time<T>(&self, call: BoxFuture<'static, Result<T, Error>>) -> Result<T, Error> {
+        let patience = self.shared.deps.settings.request_timeout();
+        let late = || Err(Error::Network("the call was not answered in time".to_owned()));
+        tokio::time::timeout(patience, call).await.unwrap_or_else(|_| late())
+    }
+}
