@@ -165,6 +165,8 @@ impl Hub {
             seat.mailbox.post(Change::Moved { instrument });
         }
         if let Some(seat) = seats.get(&feed) {
+            // It may know an old value from a time when it carried the instrument before.
+            seat.mailbox.post(Change::Moved { instrument });
             table.all().filter(|c| c.instrument() == instrument).for_each(|change| seat.mailbox.post(change));
         }
         drop(seats);

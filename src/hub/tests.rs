@@ -520,3 +520,45 @@ fn shards_come_and_go_while_ticks_flow() {
     });
     assert_eq!(hub.wanted(), []);
 }
+
+#[test]
+fn with_several_feeds_an_instrument_is_carried_by_one_at_a_time() {
+    let hub = Hub::new("sim");
+    hub.set_feeds(2);
+    let mut shard = hub.attach_shard();
+    let (mut first, mut second) = (hub.publisher(FeedId(0)), hub.publisher(FeedId(1)));
+    let publish = |feed: &mut Publisher, rupees| {
+        feed.publish(&[quote(1, rupees, rupees)]);
+        feed.flush();
+    };
+    let ltps = |shard: &mut ShardQueue| -> Vec<_> {
+        frames(shard).into_iter().filter_map(|(_, frame)| frame["data"]["ltp"].as_f64()).collect()
+    };
+    hub.acquire(shard.id(), key(1, Mode::Ltp));
+    publish(&mut first, 50);
+    publish(&mut second, 51);
+    assert!(ltps(&mut shard).is_empty(), "nobody carries it yet");
+    hub.assign(id(1), FeedId(0));
+    publish(&mut first, 52);
+    publish(&mut second, 53);
+    assert_eq!(ltps(&mut shard), [52.0]);
+    hub.assign(id(1), FeedId(1));
+    publish(&mut first, 54);
+    publish(&mut second, 55);
+    assert_eq!(ltps(&mut shard), [55.0]);
+    // Back again: what the first one knew from before is not shown to whoever comes.
+    hub.assign(id(1), FeedId(0));
+    hub.acquire(shard.id(), key(1, Mode::Quote));
+    first.refresh();
+    first.flush();
+    second.refresh();
+    second.flush();
+    assert!(ltps(&mut shard).is_empty());
+    publish(&mut first, 56);
+    assert_eq!(ltps(&mut shard), [56.0, 56.0]);
+    // A publisher made anew knows only what its feed carries.
+    drop(second);
+    let mut third = hub.publisher(FeedId(1));
+    publish(&mut third, 57);
+    assert!(ltps(&mut shard).is_empty());
+}

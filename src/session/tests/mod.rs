@@ -2,6 +2,7 @@
 
 pub(crate) mod broker;
 
+mod accounts;
 mod calls;
 mod feed;
 mod lifecycle;
