@@ -3,11 +3,13 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says so and ends")]
 
+mod acceptance;
 mod bad_input;
 mod consumer;
 mod keys;
 mod peers;
 mod readiness;
+mod rig;
 mod sim;
 mod spine;
 mod support;
