@@ -120,8 +120,8 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         .all(|listener| listener.local_addr().is_ok_and(|address| address.ip().is_loopback()));
     let local = keys.ensure_local(loopback).await?;
 
-    let (broker, sim) = make_broker(&config, secrets.xts, &clock).await?;
-    let broker_name = config.broker.name();
+    let (broker, sim) = make_broker(&config, secrets.xts.into_values().next().unwrap_or_default(), &clock).await?;
+    let broker_name = config.kind().name();
     let hub = Hub::new(broker_name);
     let master = MasterHandle::new();
     let calendar = if config.always_open() { Calendar::always_open() } else { Calendar::new() };
@@ -273,7 +273,7 @@ fn app_key(key: &str, secret: &str) -> xts::AppKey {
 fn banner(config: &Config, run: &RunFile, local: &LocalKey) {
     let broker = match run.sim {
         Some(address) => format!("simulated XTS broker on {address} (no account needed)"),
-        None => format!("{} at {}", config.broker.name(), config.broker.xts.base_url),
+        None => format!("{} at {}", config.kind().name(), config.broker.xts.base_url),
     };
     let key = match local {
         LocalKey::Created { key, .. } if io::stderr().is_terminal() => {
