@@ -96,6 +96,11 @@ impl Config {
         Problems::none_or(problems)?;
         Ok(credentials)
     }
+
+    /// The variable that an account's access token is looked for in, to tell people.
+    pub fn access_token_variable(&self, account: &str) -> String {
+        secrets::Naming::of(account, &self.accounts).main(secrets::ACCESS_TOKEN)
+    }
 }
 
 /// Which broker, and how it is reached.

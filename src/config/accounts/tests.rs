@@ -182,7 +182,9 @@ fn values_that_only_together_are_wrong_are_named_once_where_they_stand() {
 #[test]
 fn the_account_default_takes_names_without_a_part_and_so_does_an_only_one() {
     let with_default = TWO.replace("alice", "default");
-    let (_, secrets) = check(&with_default, &keys_of(&["", "BOB_"])).unwrap();
+    let (config, secrets) = check(&with_default, &keys_of(&["", "BOB_"])).unwrap();
+    assert_eq!(config.access_token_variable("default"), "TICKGATE_XTS_ACCESS_TOKEN");
+    assert_eq!(config.access_token_variable("bob"), "TICKGATE_BOB_XTS_ACCESS_TOKEN");
     assert_eq!(secrets.xts["default"].market.as_ref().unwrap().key.expose(), "MARKET_APP_KEY");
     assert!(check(&with_default, &keys_of(&["DEFAULT_", "BOB_"])).is_ok());
 
