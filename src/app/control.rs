@@ -5,46 +5,37 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
+use crate::app::sessions::{Member, Sessions};
 use crate::clock::Clock;
 use crate::gateway::Census;
 use crate::gateway::control::{
     AccountStatus, ConsumerCount, Control, FeedStatus, MasterStatus, Product, Refused, Status, TokenStatus,
 };
 use crate::market::{Calendar, Exchange};
-use crate::session::{self, SessionHandle};
+use crate::session::{self, SessionStatus};
 use crate::token;
 
 pub(super) struct Adapter {
     pub(super) broker: String,
-    pub(super) session: SessionHandle,
+    pub(super) sessions: Sessions,
     pub(super) census: Census,
     pub(super) calendar: Calendar,
     pub(super) clock: Arc<dyn Clock>,
 }
 
-impl Adapter {
-    fn check_account(&self, account: Option<&str>) -> Result<(), Refused> {
-        match account {
-            Some(name) if name != self.session.account() => Err(Refused::NoAccount(name.to_owned())),
-            _ => Ok(()),
-        }
-    }
-}
-
 impl Control for Adapter {
     fn status(&self) -> Status {
         let now = self.clock.now();
-        let session = self.session.status();
         let consumers = self.census.take();
+        let sessions: Vec<_> = self.sessions.iter().map(|member| (member, member.session.status())).collect();
+        // The one in use is the one that was loaded last, by whichever account.
+        let master = sessions.iter().filter_map(|(_, session)| session.master).max_by_key(|m| m.loaded_at);
         Status {
-            accounts: vec![AccountStatus {
-                name: self.session.account().to_owned(),
-                broker: self.broker.clone(),
-                market: token_status(&session.market),
-                interactive: token_status(&session.interactive),
-                feed: feed_status(&session.feed),
-            }],
-            master: session.master.as_ref().map(|master| MasterStatus {
+            accounts: sessions
+                .iter()
+                .map(|(member, session)| account_status(&self.broker, member, session))
+                .collect(),
+            master: master.map(|master| MasterStatus {
                 instruments: master.instruments,
                 loaded_at: master.loaded_at,
                 bad_rows: master.bad_rows,
@@ -59,7 +50,7 @@ impl Control for Adapter {
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), String>> {
-        self.session.health().map(|answer| answer.map_err(str::to_owned)).boxed()
+        self.sessions.health().boxed()
     }
 
     fn refresh<'a>(
@@ -68,26 +59,43 @@ impl Control for Adapter {
         product: Product,
     ) -> BoxFuture<'a, Result<(), Refused>> {
         async move {
-            self.check_account(account)?;
+            let session = self.sessions.named(account)?;
             let product = match product {
                 Product::Market => token::Product::Market,
                 Product::Interactive => token::Product::Interactive,
             };
-            self.session
-                .refresh(product, "operator")
-                .await
-                .map_err(|error| Refused::Failed(error.to_string()))
+            session.refresh(product, "operator").await.map_err(|error| Refused::Failed(error.to_string()))
         }
         .boxed()
     }
 
     fn reconnect<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<(), Refused>> {
         async move {
-            self.check_account(account)?;
-            self.session.reconnect().await.map_err(|error| Refused::Failed(error.to_string()))
+            let session = self.sessions.named(account)?;
+            session.reconnect().await.map_err(|error| Refused::Failed(error.to_string()))
         }
         .boxed()
     }
+}
+
+fn account_status(broker: &str, member: &Member, session: &SessionStatus) -> AccountStatus {
+    let failed = member.has_failed();
+    let mut account = AccountStatus {
+        name: member.session.account().to_owned(),
+        broker: broker.to_owned(),
+        failed,
+        market: token_status(&session.market),
+        interactive: token_status(&session.interactive),
+        feed: feed_status(&session.feed),
+    };
+    if failed {
+        // What the actors said last is no longer so, and they are not there to say otherwise.
+        account.market.next_login_at = None;
+        account.interactive.next_login_at = None;
+        account.feed.state = "stopped";
+        account.feed.reason = Some("given up after repeated internal failures".to_owned());
+    }
+    account
 }
 
 fn token_status(token: &session::TokenStatus) -> TokenStatus {
@@ -97,6 +105,9 @@ fn token_status(token: &session::TokenStatus) -> TokenStatus {
         expires_at: token.expires_at,
         last_refusal: token.last_refusal.clone(),
         logins_today: token.logins_today,
+        next_login_at: token.next_login_at,
+        store_failure: token.store_failure.clone(),
+        app_key_expires: token.app_key_expires.clone(),
     }
 }
 

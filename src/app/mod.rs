@@ -1,13 +1,14 @@
 //! Wires everything and stops it in order. Holds no logic of its own.
 
+mod banner;
+mod brokers;
 mod control;
 mod run_file;
+mod sessions;
 
-use std::fs;
 use std::future::Future;
-use std::io::{self, IsTerminal as _};
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,15 +16,14 @@ pub use run_file::RunFile;
 use tracing::{error, info, warn};
 
 use crate::app::control::Adapter;
-use crate::broker::xts::{self, Credentials, XtsBroker};
-use crate::broker::{self, Broker};
+use crate::app::sessions::Sessions;
+use crate::broker;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{BrokerKind, Config, Loaded};
+use crate::config::Loaded;
 use crate::gateway;
-use crate::gateway::auth::{ConsumerKeys, LocalKey, NoLocalKey};
+use crate::gateway::auth::ConsumerKeys;
 use crate::hub::{FeedId, Hub};
 use crate::market::{Calendar, MasterHandle};
-use crate::secret::Secret;
 use crate::session;
 use crate::sim::SimServer;
 use crate::store::audit::Audit;
@@ -70,9 +70,22 @@ pub enum Error {
     /// The consumers' keys could not be opened.
     #[error(transparent)]
     Keys(#[from] gateway::auth::Error),
-    /// The broker's client could not be made.
-    #[error(transparent)]
-    Broker(#[from] broker::Error),
+    /// An account's broker client could not be made.
+    #[error("account {account}: {source}")]
+    Broker {
+        /// Whose.
+        account: String,
+        /// Why.
+        source: broker::Error,
+    },
+    /// The simulated broker does not have an account for each of ours.
+    #[error("the simulated broker has {has} of the {needed} accounts that are configured")]
+    DemoAccounts {
+        /// What it has.
+        has: usize,
+        /// What it would take.
+        needed: usize,
+    },
     /// The simulated broker could not be started.
     #[error(transparent)]
     Sim(#[from] crate::sim::Error),
@@ -120,9 +133,14 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         .all(|listener| listener.local_addr().is_ok_and(|address| address.ip().is_loopback()));
     let local = keys.ensure_local(loopback).await?;
 
-    let (broker, sim) = make_broker(&config, secrets.xts, &clock).await?;
-    let broker_name = config.broker.name();
+    let (upstreams, sim) = brokers::open(&config, &secrets, &clock).await?;
+    let broker_name = config.kind().name();
+    // What the accounts share, made before any of them starts: the hub knows how many feeds there will be, and
+    // instruments come from whichever account can list them.
     let hub = Hub::new(broker_name);
+    hub.set_feeds(upstreams.len());
+    let capacities: Vec<_> = upstreams.iter().map(|u| u.broker.limits().max_subscriptions).collect();
+    let spread = session::Spread::new(&capacities);
     let master = MasterHandle::new();
     let calendar = if config.always_open() { Calendar::always_open() } else { Calendar::new() };
 
@@ -137,25 +155,28 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
     })
     .map_err(|e| start("feed port", e))?;
 
-    let session = session::start(session::Deps {
-        account: config.broker.account.clone(),
-        broker: Arc::clone(&broker),
-        tokens,
-        ledger,
-        audit,
-        feed: FeedId(0),
-        spread: session::Spread::new(&[broker.limits().max_subscriptions]),
-        hub: hub.clone(),
-        master: master.clone(),
-        calendar,
-        clock: Arc::clone(&clock),
-        data_dir: config.data_dir.clone(),
-        settings: config.session.clone(),
-        seed: rand::random(),
-    });
+    // None waits for another: a session logs in after its start, in its own time.
+    let sessions = Sessions::new((0..).map(FeedId).zip(upstreams).map(|(feed, upstream)| {
+        session::start(session::Deps {
+            account: upstream.account,
+            broker: upstream.broker,
+            tokens: tokens.clone(),
+            ledger: ledger.clone(),
+            audit: audit.clone(),
+            feed,
+            spread: spread.clone(),
+            hub: hub.clone(),
+            master: master.clone(),
+            calendar,
+            clock: Arc::clone(&clock),
+            data_dir: config.data_dir.clone(),
+            settings: config.session.clone(),
+            seed: rand::random(),
+        })
+    }));
     let control = Arc::new(Adapter {
         broker: broker_name.to_owned(),
-        session: session.clone(),
+        sessions: sessions.clone(),
         census: feed_port.census(),
         calendar,
         clock: Arc::clone(&clock),
@@ -182,11 +203,11 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
     if let Err(error) = run_file.write(&config.data_dir) {
         warn!(%error, "cannot write run.json; commands will not find this server");
     }
-    banner(&config, &run_file, &local);
+    banner::print(&config, &run_file, &local);
 
     let outcome = tokio::select! {
         () = shutdown => Outcome::Stopped,
-        () = session.failed() => Outcome::GaveUp,
+        () = sessions.all_failed() => Outcome::GaveUp,
     };
     if outcome == Outcome::GaveUp {
         error!("giving up after repeated internal failures");
@@ -194,7 +215,7 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
     // Consumers early, so that they learn of it; the store last.
     http.stop().await;
     feed_port.stop(SHUTDOWN_GRACE).await;
-    session.stop().await;
+    sessions.stop().await;
     if let Some(sim) = sim {
         sim.stop().await;
     }
@@ -212,94 +233,4 @@ fn start(what: &'static str, source: impl Into<Box<dyn std::error::Error + Send 
 
 fn listen(address: &str, key: &'static str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).map_err(|source| Error::Listen { address: address.to_owned(), key, source })
-}
-
-/// The configured broker, and the simulator if that is it.
-async fn make_broker(
-    config: &Config,
-    credentials: Credentials,
-    clock: &Arc<dyn Clock>,
-) -> Result<(Arc<dyn Broker>, Option<SimServer>), Error> {
-    match config.broker.kind {
-        BrokerKind::Xts => {
-            let broker = XtsBroker::new(
-                config.broker.xts.clone(),
-                credentials,
-                &config.broker.account,
-                Arc::clone(clock),
-            )?;
-            Ok((Arc::new(broker), None))
-        }
-        BrokerKind::Sim => {
-            let state: PathBuf = config.data_dir.join("sim.json");
-            let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-            let sim = SimServer::start(config.sim.clone(), listen, Some(state), Arc::clone(clock)).await?;
-            let settings = sim_settings(config, sim.addr());
-            let broker =
-                XtsBroker::new(settings, sim_credentials(&sim), &config.broker.account, Arc::clone(clock))?
-                    // Its port changes with every start, its sessions do not.
-                    .issued_by("embedded simulator");
-            Ok((Arc::new(broker), Some(sim)))
-        }
-    }
-}
-
-/// No key of `[broker.xts]` counts for the simulator.
-fn sim_settings(config: &Config, address: SocketAddr) -> xts::Settings {
-    xts::Settings {
-        base_url: format!("http://{address}"),
-        max_subscriptions: config.sim.max_subscriptions,
-        // Nobody's rate limits to respect.
-        request_interval_ms: 0,
-        subscription_interval_ms: 10,
-        ..xts::Settings::default()
-    }
-}
-
-fn sim_credentials(sim: &SimServer) -> Credentials {
-    let keys = sim.credentials();
-    Credentials {
-        market: Some(app_key(&keys.market_app_key, &keys.market_secret_key)),
-        interactive: Some(app_key(&keys.interactive_app_key, &keys.interactive_secret_key)),
-        access_token: None,
-    }
-}
-
-fn app_key(key: &str, secret: &str) -> xts::AppKey {
-    xts::AppKey { key: Secret::new(key), secret: Secret::new(secret) }
-}
-
-/// Five lines: what runs where, and how to see a tick.
-#[expect(clippy::print_stderr, reason = "the banner is for the person who started the program")]
-fn banner(config: &Config, run: &RunFile, local: &LocalKey) {
-    let broker = match run.sim {
-        Some(address) => format!("simulated XTS broker on {address} (no account needed)"),
-        None => format!("{} at {}", config.broker.name(), config.broker.xts.base_url),
-    };
-    let key = match local {
-        LocalKey::Created { key, .. } if io::stderr().is_terminal() => {
-            format!("local: {} (shown this once)", key.expose())
-        }
-        LocalKey::Created { path, .. } | LocalKey::Present { path } => format!("local, in {}", shown(path)),
-        LocalKey::Absent(why) => {
-            if *why == NoLocalKey::Lost {
-                error!("{why}: stop the server, then `tickgate key create local --scope feed,account,admin`");
-            }
-            format!("no local key ({why}); with the server stopped, `tickgate key create NAME` makes one")
-        }
-    };
-    eprintln!(
-        "tickgate {} · broker  {broker}\n\
-         feed    ws://{}  (OpenAlgo protocol)\n\
-         http    http://{}  (/readyz /v1/status /metrics)\n\
-         key     {key}\n\
-         a tick  tickgate tail NSE:RELIANCE NSE_INDEX:NIFTY   (in this directory)",
-        env!("CARGO_PKG_VERSION"),
-        run.feed,
-        run.http,
-    );
-}
-
-fn shown(path: &Path) -> String {
-    fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }

@@ -8,7 +8,7 @@ use crate::config::{self, ProcessEnv};
 pub(super) fn run(path: Option<&Path>) -> u8 {
     match config::load(path, &ProcessEnv) {
         Ok(loaded) => {
-            say(&format!("{}: no problems", loaded.source));
+            say(&format!("{}: no problems ({})", loaded.source, loaded.config.upstream()));
             SUCCESS
         }
         Err(problems) => {

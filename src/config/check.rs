@@ -2,9 +2,10 @@
 
 use super::problem::Problem;
 use super::secrets::{
-    INTERACTIVE_APP_KEY, INTERACTIVE_SECRET_KEY, MARKET_APP_KEY, MARKET_SECRET_KEY, Secrets, wrong,
+    INTERACTIVE_APP_KEY, INTERACTIVE_SECRET_KEY, MARKET_APP_KEY, MARKET_SECRET_KEY, Naming, Secrets, wrong,
 };
-use super::{BrokerKind, Config};
+use super::{Account, BrokerKind, Config};
+use crate::broker::xts::{AppKey, Credentials};
 
 /// Every value that cannot be, as complaint and the dotted keys it is about. Where there are two, either may
 /// be the one to change.
@@ -17,15 +18,6 @@ pub(super) fn values(config: &Config) -> Vec<(Vec<String>, String)> {
 
     if config.data_dir.as_os_str().is_empty() {
         add("data_dir", "must name a directory");
-    }
-    let account = &config.broker.account;
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    // It becomes part of file names, store keys and metric labels.
-    if account.is_empty() || account.len() > 64 || account.starts_with('.') || !account.chars().all(plain) {
-        add(
-            "broker.account",
-            "must have 1 to 64 of the characters a-z, A-Z, 0-9, '-', '_', '.', and no '.' first",
-        );
     }
 
     let session = &config.session;
@@ -67,17 +59,10 @@ pub(super) fn values(config: &Config) -> Vec<(Vec<String>, String)> {
     if !replay.as_os_str().is_empty() && !replay.is_file() {
         add("sim.replay_file", &format!("there is no file {}", replay.display()));
     }
-    if config.broker.kind == BrokerKind::Xts {
-        let ca = &config.broker.xts.ca_file;
-        if !ca.as_os_str().is_empty() && !ca.is_file() {
-            add("broker.xts.ca_file", &format!("there is no file {}", ca.display()));
-        }
-    }
 
     let mut of_table = |table: &str, problems: Vec<(&'static str, String)>| {
         found.extend(problems.into_iter().map(|(key, message)| (vec![format!("{table}.{key}")], message)));
     };
-    of_table("broker.xts", config.broker.xts.problems());
     of_table("sim", config.sim.problems());
     let gateway = config.gateway.problems().into_iter();
     of_table("gateway", gateway.map(|(key, message)| (key, message.to_string())).collect());
@@ -95,24 +80,78 @@ fn port(address: &str) -> Option<u16> {
     if host.is_empty() || host.contains(char::is_whitespace) { None } else { port.parse().ok() }
 }
 
-/// The secrets that the configured broker needs and that are not there.
-pub(super) fn secrets(config: &Config, secrets: &Secrets) -> Vec<Problem> {
-    if config.broker.kind == BrokerKind::Sim {
-        return Vec::new();
+/// What is wrong with one account: keys of its `xts`.
+pub(super) fn account(account: &Account) -> Vec<(&'static str, String)> {
+    let mut found = account.xts.problems();
+    let ca = &account.xts.ca_file;
+    if account.kind == BrokerKind::Xts && !ca.as_os_str().is_empty() && !ca.is_file() {
+        found.push(("ca_file", format!("there is no file {}", ca.display())));
     }
-    let mut missing = Vec::new();
-    let mut needs = |variable: &str, why: &str| {
-        missing.push(wrong(variable, format!("is not set (nor {variable}_FILE); {why}")));
-    };
-    if secrets.xts.market.is_none() {
-        let why = "broker.kind = \"xts\" logs in with it";
-        needs(MARKET_APP_KEY, why);
-        needs(MARKET_SECRET_KEY, why);
+    found
+}
+
+/// The secrets that the configured accounts need and that are not there, and those that cannot serve two of them.
+pub(super) fn secrets(accounts: &[Account], secrets: &Secrets) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let none = Credentials::default();
+    let real: Vec<_> = accounts
+        .iter()
+        .filter(|account| account.kind == BrokerKind::Xts)
+        .map(|account| (account, secrets.xts.get(&account.name).unwrap_or(&none)))
+        .collect();
+    for (position, (account, credentials)) in real.iter().enumerate() {
+        let naming = Naming::of(&account.name, accounts);
+        let mut needs = |secret: &str, why: &str| {
+            let variable = naming.main(secret);
+            let other = naming.other(secret).map(|other| format!(", nor {other}")).unwrap_or_default();
+            found.push(wrong(&variable, format!("is not set (nor {variable}_FILE{other}); {why}")));
+        };
+        let several = accounts.len() > 1;
+        if credentials.market.is_none() {
+            let why = if several {
+                format!("the account {} logs in with it", account.name)
+            } else {
+                "broker.kind = \"xts\" logs in with it".to_owned()
+            };
+            needs(MARKET_APP_KEY, &why);
+            needs(MARKET_SECRET_KEY, &why);
+        }
+        if account.xts.interactive && credentials.interactive.is_none() {
+            let why = if several {
+                format!("the account {} needs it unless its xts.interactive = false", account.name)
+            } else {
+                "needed unless broker.xts.interactive = false".to_owned()
+            };
+            needs(INTERACTIVE_APP_KEY, &why);
+            needs(INTERACTIVE_SECRET_KEY, &why);
+        }
+        for (earlier, theirs) in &real[..position] {
+            if site(earlier) != site(account) {
+                continue;
+            }
+            let both_trade = account.xts.interactive && earlier.xts.interactive;
+            for (secret, used, ours, theirs) in [
+                (MARKET_APP_KEY, true, &credentials.market, &theirs.market),
+                (INTERACTIVE_APP_KEY, both_trade, &credentials.interactive, &theirs.interactive),
+            ] {
+                if used && same_key(ours.as_ref(), theirs.as_ref()) {
+                    // XTS keeps one session per app key (Symphony's API documentation; seen live).
+                    let name = &earlier.name;
+                    let what = format!(
+                        "is the app key of the account {name} too; each login would end the other's session"
+                    );
+                    found.push(wrong(&naming.main(secret), what));
+                }
+            }
+        }
     }
-    if config.broker.xts.interactive && secrets.xts.interactive.is_none() {
-        let why = "needed unless broker.xts.interactive = false";
-        needs(INTERACTIVE_APP_KEY, why);
-        needs(INTERACTIVE_SECRET_KEY, why);
-    }
-    missing
+    found
+}
+
+fn site(account: &Account) -> &str {
+    account.xts.base_url.trim_end_matches('/')
+}
+
+fn same_key(one: Option<&AppKey>, other: Option<&AppKey>) -> bool {
+    matches!((one, other), (Some(one), Some(other)) if one.key.expose() == other.key.expose())
 }

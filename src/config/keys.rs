@@ -29,16 +29,13 @@ pub(super) fn of<T: DeserializeOwned>() -> BTreeSet<String> {
 /// The known name that was probably meant by `wrong`.
 pub(super) fn nearest<'a>(wrong: &str, known: &'a BTreeSet<String>) -> Option<&'a str> {
     let last = |key: &str| key.rsplit('.').next().map(str::to_owned).unwrap_or_default();
-    // Right word, wrong table.
-    if let Some(moved) = known.iter().find(|key| last(key) == last(wrong)) {
-        return Some(moved);
-    }
-    known
-        .iter()
-        .map(|key| (distance(key, wrong), key))
-        .filter(|&(distance, _)| distance <= 2)
-        .min()
-        .map(|(_, key)| key.as_str())
+    let misspelt = |by: usize| {
+        let near = known.iter().map(|key| (distance(key, wrong), key)).filter(move |(off, _)| *off <= by);
+        near.min().map(|(_, key)| key)
+    };
+    // The right word in the wrong table.
+    let moved = || known.iter().find(|key| last(key) == last(wrong));
+    misspelt(1).or_else(moved).or_else(|| misspelt(2)).map(String::as_str)
 }
 
 /// Insertions, removals and replacements from one text to the other.

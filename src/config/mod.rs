@@ -1,6 +1,7 @@
 //! Composes each module's settings from file and environment, and reports every problem at once.
 //! Holds no setting's meaning; that is the module's that owns it.
 
+mod accounts;
 mod check;
 mod env;
 mod keys;
@@ -19,16 +20,16 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use accounts::Account;
 pub use env::{Env, PREFIX, ProcessEnv};
 pub use problem::{Place, Problem, Problems};
 pub use secrets::Secrets;
 
-use crate::broker::xts;
+use crate::broker::xts::{self, Credentials};
 use crate::gateway;
 use crate::session;
 use crate::sim;
 use crate::telemetry;
-use crate::token::Product;
 
 /// The file that is read if no other is named and this one exists.
 pub const DEFAULT_FILE: &str = "config.toml";
@@ -39,8 +40,11 @@ pub const DEFAULT_FILE: &str = "config.toml";
 pub struct Config {
     /// Where the store, its keys and `run.json` live.
     pub data_dir: PathBuf,
-    /// The upstream.
+    /// The upstream: the one account's, or what the several have in common.
     pub broker: BrokerSettings,
+    /// The accounts, at least one: those of the list, else the one that `broker` describes.
+    #[serde(skip)]
+    pub accounts: Vec<Account>,
     /// The simulated broker.
     pub sim: sim::Settings,
     /// Logins and the feed.
@@ -56,6 +60,7 @@ impl Default for Config {
         Self {
             data_dir: PathBuf::from("data"),
             broker: BrokerSettings::default(),
+            accounts: vec![Account::default()],
             sim: sim::Settings::default(),
             session: session::Settings::default(),
             gateway: gateway::Settings::default(),
@@ -65,15 +70,36 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Whether every market counts as open at any hour.
-    pub fn always_open(&self) -> bool {
-        self.broker.kind == BrokerKind::Sim && self.sim.hours == sim::Hours::Always
+    /// The kind that all accounts are of.
+    pub fn kind(&self) -> BrokerKind {
+        self.accounts.first().map_or(self.broker.kind, |account| account.kind)
     }
 
-    /// What is logged in for.
-    pub fn products(&self) -> Vec<Product> {
-        let interactive = self.broker.kind == BrokerKind::Sim || self.broker.xts.interactive;
-        Product::ALL.into_iter().filter(|product| *product == Product::Market || interactive).collect()
+    /// Which accounts, and where: one line for people.
+    pub fn upstream(&self) -> String {
+        accounts::line(self.kind(), &self.accounts)
+    }
+
+    /// Whether every market counts as open at any hour.
+    pub fn always_open(&self) -> bool {
+        self.kind() == BrokerKind::Sim && self.sim.hours == sim::Hours::Always
+    }
+
+    /// Reads an account's secrets anew: files may have changed while the process runs.
+    ///
+    /// # Errors
+    /// Halves of a pair, and files that cannot be read.
+    pub fn credentials(&self, account: &str, env: &dyn Env) -> Result<Credentials, Problems> {
+        let mut problems = Vec::new();
+        let naming = secrets::Naming::of(account, &self.accounts);
+        let credentials = secrets::credentials(env, &naming, &mut problems);
+        Problems::none_or(problems)?;
+        Ok(credentials)
+    }
+
+    /// The variable that an account's access token is looked for in, to tell people.
+    pub fn access_token_variable(&self, account: &str) -> String {
+        secrets::Naming::of(account, &self.accounts).main(secrets::ACCESS_TOKEN)
     }
 }
 
@@ -95,16 +121,6 @@ impl Default for BrokerSettings {
     }
 }
 
-impl BrokerSettings {
-    /// The broker's name as consumers and status pages see it.
-    pub const fn name(&self) -> &'static str {
-        match self.kind {
-            BrokerKind::Sim => "sim",
-            BrokerKind::Xts => "xts",
-        }
-    }
-}
-
 /// The kinds of broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -113,6 +129,16 @@ pub enum BrokerKind {
     Sim,
     /// A broker that runs XTS.
     Xts,
+}
+
+impl BrokerKind {
+    /// The broker's name as consumers and status pages see it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sim => "sim",
+            Self::Xts => "xts",
+        }
+    }
 }
 
 /// A configuration that was read and found good.
@@ -192,14 +218,21 @@ fn load_for(reader: Reader, path: Option<&Path>, env: &dyn Env) -> Result<Loaded
 
 /// Does all of it but the reading of the file (text and name).
 fn compose(reader: Reader, file: Option<(&str, &str)>, env: &dyn Env) -> Result<(Config, Secrets), Problems> {
-    let overlay::Assembled { settings, mut problems, tree } = overlay::assemble::<Config>(file, env);
+    let overlay::Assembled { settings, mut problems, tree, accepted, apart } =
+        overlay::assemble::<Config>(file, env, &accounts::APART);
+    let mut config = settings.unwrap_or_default();
+    let read = accounts::read(apart, &accepted, &config.broker, &mut problems);
+    let mut all_named = read.iter().all(Option::is_some);
+    let placed: Vec<_> = read.into_iter().flatten().collect();
+    all_named &= accounts::check(&placed, &config.broker, &tree, &mut problems);
+    config.accounts = placed.into_iter().map(|placed| placed.account).collect();
+
     let mut of_secrets = Vec::new();
-    let secrets = secrets::read(env, &mut of_secrets);
+    let secrets = secrets::read(env, &config.accounts, &mut of_secrets);
     if reader == Reader::Client {
         // A file of the broker's secrets that only the server's user can read is no concern of `tail`.
         of_secrets.retain(|problem| problem.place.is_variable_of(secrets::FERNET_KEY));
     }
-    let config = settings.unwrap_or_default();
     for (keys, message) in check::values(&config) {
         // A key that could not be read has its default now; one complaint about it is enough.
         if problems.iter().any(|problem| keys.contains(&problem.key)) {
@@ -214,8 +247,12 @@ fn compose(reader: Reader, file: Option<(&str, &str)>, env: &dyn Env) -> Result<
         };
         problems.push(Problem { place, key, message });
     }
-    if reader == Reader::Server && of_secrets.is_empty() {
-        of_secrets = check::secrets(&config, &secrets);
+    // Whose a secret is, cannot be told while an account's name is in doubt.
+    if reader == Reader::Server && all_named {
+        if of_secrets.is_empty() {
+            of_secrets = check::secrets(&config.accounts, &secrets);
+        }
+        of_secrets.extend(secrets::stray(env, &config.accounts, config.kind() == BrokerKind::Xts));
     }
     problems.extend(of_secrets);
     Problems::none_or(problems)?;

@@ -14,14 +14,15 @@ use serde::forward_to_deserialize_any;
 use super::problem::{Place, Problem};
 use super::tree::{Node, Value};
 
-/// Reads all of it. `unknown` explains a key that does not exist, given its dotted name.
+/// Reads all of it; what is refused is taken out of the tree. `unknown` explains a key that does not exist,
+/// given its dotted name.
 pub(super) fn read<T: DeserializeOwned>(
-    mut tree: Node,
+    tree: &mut Node,
     unknown: impl Fn(&str) -> String,
 ) -> (Option<T>, Vec<Problem>) {
     let mut problems = Vec::new();
     loop {
-        let mut error = match T::deserialize(&tree) {
+        let mut error = match T::deserialize(&*tree) {
             Ok(settings) => return (Some(settings), problems),
             Err(error) => error,
         };

@@ -1,35 +1,95 @@
 //! Reads secrets from the environment or from files named there. They never stand in the TOML.
 
+use std::collections::BTreeMap;
 use std::fs;
 
-use super::env::Env;
+use super::accounts::{self, Account};
+use super::env::{Env, PREFIX};
 use super::problem::{Place, Problem};
 use crate::broker::xts::{AppKey, Credentials};
 use crate::secret::Secret;
 
-pub(super) const MARKET_APP_KEY: &str = "TICKGATE_XTS_MARKET_APP_KEY";
-pub(super) const MARKET_SECRET_KEY: &str = "TICKGATE_XTS_MARKET_SECRET_KEY";
-pub(super) const INTERACTIVE_APP_KEY: &str = "TICKGATE_XTS_INTERACTIVE_APP_KEY";
-pub(super) const INTERACTIVE_SECRET_KEY: &str = "TICKGATE_XTS_INTERACTIVE_SECRET_KEY";
-pub(super) const ACCESS_TOKEN: &str = "TICKGATE_XTS_ACCESS_TOKEN";
+// What the variables of an account's secrets end with.
+pub(super) const MARKET_APP_KEY: &str = "XTS_MARKET_APP_KEY";
+pub(super) const MARKET_SECRET_KEY: &str = "XTS_MARKET_SECRET_KEY";
+pub(super) const INTERACTIVE_APP_KEY: &str = "XTS_INTERACTIVE_APP_KEY";
+pub(super) const INTERACTIVE_SECRET_KEY: &str = "XTS_INTERACTIVE_SECRET_KEY";
+pub(super) const ACCESS_TOKEN: &str = "XTS_ACCESS_TOKEN";
+const OF_ACCOUNT: [&str; 5] =
+    [MARKET_APP_KEY, MARKET_SECRET_KEY, INTERACTIVE_APP_KEY, INTERACTIVE_SECRET_KEY, ACCESS_TOKEN];
+
 pub(super) const FERNET_KEY: &str = "TICKGATE_FERNET_KEY";
+
+/// Whose the variables without an account's name are.
+const UNNAMED: &str = "DEFAULT";
 
 /// Every secret there is.
 #[derive(Clone, Debug, Default)]
 pub struct Secrets {
-    /// For the broker's logins.
-    pub xts: Credentials,
+    /// For the broker's logins, by account.
+    pub xts: BTreeMap<String, Credentials>,
     /// One key, or several separated by commas; `None`: the data directory's own.
     pub fernet_key: Option<Secret>,
 }
 
+/// How the variables with one account's secrets are called.
+#[derive(Debug)]
+pub(super) struct Naming {
+    part: String,
+    /// Whether names without the account's part are this account's too.
+    short: bool,
+}
+
+impl Naming {
+    /// `accounts` are all there are: an only one need not be named.
+    pub(super) fn of(account: &str, accounts: &[Account]) -> Self {
+        let part = accounts::variable_part(account);
+        let short = part == UNNAMED || accounts.len() == 1;
+        Self { part, short }
+    }
+
+    /// The name to tell people.
+    pub(super) fn main(&self, secret: &str) -> String {
+        if self.part == UNNAMED { short_name(secret) } else { self.own(secret) }
+    }
+
+    /// The other name that would do, if there is one worth telling.
+    pub(super) fn other(&self, secret: &str) -> Option<String> {
+        (self.short && self.part != UNNAMED).then(|| short_name(secret))
+    }
+
+    fn own(&self, secret: &str) -> String {
+        format!("{PREFIX}{}_{secret}", self.part)
+    }
+}
+
+/// The variable without an account's part.
+fn short_name(secret: &str) -> String {
+    format!("{PREFIX}{secret}")
+}
+
+/// The account's part in the name of a secret's variable, or of the one that names its file: empty for a short
+/// name, `None` for a variable of another kind.
+fn part_of(variable: &str) -> Option<&str> {
+    let rest = variable.strip_prefix(PREFIX)?;
+    let rest = rest.strip_suffix("_FILE").unwrap_or(rest);
+    OF_ACCOUNT.iter().find_map(|secret| match rest.strip_suffix(secret)? {
+        "" => Some(""),
+        part => part.strip_suffix('_').filter(|part| !part.is_empty()),
+    })
+}
+
+/// Whether a variable has the name of some account's secret.
+pub(super) fn is_variable(name: &str) -> bool {
+    part_of(name).is_some()
+}
+
 /// Reads them all. Halves of a pair and unreadable files are problems; absence is not.
-pub(super) fn read(env: &dyn Env, problems: &mut Vec<Problem>) -> Secrets {
-    let xts = Credentials {
-        market: pair(env, MARKET_APP_KEY, MARKET_SECRET_KEY, problems),
-        interactive: pair(env, INTERACTIVE_APP_KEY, INTERACTIVE_SECRET_KEY, problems),
-        access_token: one(env, ACCESS_TOKEN, problems),
+pub(super) fn read(env: &dyn Env, accounts: &[Account], problems: &mut Vec<Problem>) -> Secrets {
+    let of = |account: &Account, problems: &mut _| {
+        (account.name.clone(), credentials(env, &Naming::of(&account.name, accounts), problems))
     };
+    let xts = accounts.iter().map(|account| of(account, problems)).collect();
     let fernet_key = one(env, FERNET_KEY, problems);
     if let Some(keys) = &fernet_key {
         let mut number = 0;
@@ -47,21 +107,94 @@ pub(super) fn read(env: &dyn Env, problems: &mut Vec<Problem>) -> Secrets {
     Secrets { xts, fernet_key }
 }
 
-fn pair(env: &dyn Env, key: &str, secret: &str, problems: &mut Vec<Problem>) -> Option<AppKey> {
+/// The secrets of one account.
+pub(super) fn credentials(env: &dyn Env, naming: &Naming, problems: &mut Vec<Problem>) -> Credentials {
+    Credentials {
+        market: pair(env, naming, MARKET_APP_KEY, MARKET_SECRET_KEY, problems),
+        interactive: pair(env, naming, INTERACTIVE_APP_KEY, INTERACTIVE_SECRET_KEY, problems),
+        access_token: either(env, naming, ACCESS_TOKEN, problems).map(|(_, token)| token),
+    }
+}
+
+/// Variables that are set and named like an account's secret, but are no account's. Short names are somebody's
+/// or nobody's only where the broker is a real one (`real`): the simulated one takes no secrets.
+pub(super) fn stray(env: &dyn Env, accounts: &[Account], real: bool) -> Vec<Problem> {
+    let short = |account: &&Account| Naming::of(&account.name, accounts).short;
+    let taken: Vec<_> = accounts.iter().map(|account| accounts::variable_part(&account.name)).collect();
+    let named: Vec<_> = accounts.iter().map(|account| account.name.as_str()).collect();
+    let named = match &named[..] {
+        [only] => format!("the only account is {only}"),
+        several => format!("the accounts are {}", several.join(", ")),
+    };
+    let variables = env.ours().into_iter().flatten().filter(|(_, text)| !text.trim().is_empty());
+    let complaint = |(name, _): (String, String)| match part_of(&name)? {
+        "" if !real || accounts.iter().any(|account| short(&account)) => None,
+        "" => {
+            let secret = name.strip_prefix(PREFIX).unwrap_or(&name);
+            let whole: Vec<_> = taken.iter().map(|part| format!("{PREFIX}{part}_{secret}")).collect();
+            let what = format!(
+                "without a name it is the account default's, and there is none; say whose it is: {}",
+                whole.join(" or ")
+            );
+            Some(wrong(&name, what))
+        }
+        part if taken.iter().any(|taken| taken == part) => None,
+        part => {
+            Some(wrong(&name, format!("there is no account with the variables {PREFIX}{part}_…; {named}")))
+        }
+    };
+    variables.filter_map(complaint).collect()
+}
+
+fn pair(
+    env: &dyn Env,
+    naming: &Naming,
+    key: &str,
+    secret: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<AppKey> {
     let before = problems.len();
-    match (one(env, key, problems), one(env, secret, problems)) {
-        (Some(key), Some(secret)) => Some(AppKey { key, secret }),
+    match (either(env, naming, key, problems), either(env, naming, secret, problems)) {
+        (Some((_, key)), Some((_, secret))) => Some(AppKey { key, secret }),
         (None, None) => None,
         // The missing half may be missing because its file is: that is said already.
         _ if problems.len() > before => None,
-        (Some(_), None) => {
-            problems.push(wrong(secret, format!("is not set, but {key} is")));
+        (Some((there, _)), None) => {
+            problems.push(half(&there, key, secret));
             None
         }
-        (None, Some(_)) => {
-            problems.push(wrong(key, format!("is not set, but {secret} is")));
+        (None, Some((there, _))) => {
+            problems.push(half(&there, secret, key));
             None
         }
+    }
+}
+
+/// `there` is set, whose name ends with `found`; the same name with `missing` is not.
+fn half(there: &str, found: &str, missing: &str) -> Problem {
+    let name = format!("{}{missing}", there.strip_suffix(found).unwrap_or(PREFIX));
+    wrong(&name, format!("is not set, but {there} is"))
+}
+
+/// A secret of an account with the name of its variable: the account's own or, if that is the account's too, the
+/// short one.
+fn either(
+    env: &dyn Env,
+    naming: &Naming,
+    secret: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<(String, Secret)> {
+    let (own, short) = (naming.own(secret), short_name(secret));
+    let with_name = one(env, &own, problems);
+    let without = if naming.short { one(env, &short, problems) } else { None };
+    match (with_name, without) {
+        (Some(_), Some(_)) => {
+            problems
+                .push(wrong(&own, format!("is set, and {short} too, which is the same; set one of them")));
+            None
+        }
+        (Some(found), None) => Some((own, found)),
+        (None, found) => Some((short, found?)),
     }
 }
 
@@ -96,16 +229,16 @@ pub(super) fn wrong(variable: &str, message: String) -> Problem {
     Problem { place: Place::Variable(variable.to_owned()), key: String::new(), message }
 }
 
-/// For a key that looks like somebody's secret: where it belongs.
-pub(super) fn hint(key: &str) -> Option<String> {
+/// For a key that looks like somebody's secret: where it belongs. `account` is the one whose entry it stands in.
+pub(super) fn hint(key: &str, account: Option<&str>) -> Option<String> {
     let name = key.rsplit('.').next().unwrap_or(key).to_ascii_lowercase();
     let joined = name.replace(['_', '-'], "");
     let named = |parts: &[&str]| parts.iter().any(|part| joined.contains(part));
     if !named(&["secret", "password", "appkey", "apikey", "accesstoken", "fernet", "credential"]) {
         return None;
     }
-    let variables: &[&str] = if named(&["fernet"]) {
-        &[FERNET_KEY]
+    let secrets: &[&str] = if named(&["fernet"]) {
+        &[]
     } else if named(&["accesstoken"]) {
         &[ACCESS_TOKEN]
     } else if named(&["appkey", "apikey"]) {
@@ -123,7 +256,12 @@ pub(super) fn hint(key: &str) -> Option<String> {
     } else {
         &[MARKET_SECRET_KEY, INTERACTIVE_SECRET_KEY]
     };
-    let variables = variables.join(" or ");
+    let part = accounts::variable_part(account.unwrap_or(UNNAMED));
+    let naming = Naming { part, short: false };
+    let variables = match secrets {
+        [] => FERNET_KEY.to_owned(),
+        secrets => secrets.iter().map(|secret| naming.main(secret)).collect::<Vec<_>>().join(" or "),
+    };
     Some(format!(
         "secrets never stand in the configuration; put it into the environment as {variables} \
          (or name a file in the variable of the same name with _FILE)"

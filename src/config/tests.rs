@@ -6,19 +6,20 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::token::Product;
 
 /// The shipped file; it must say what the code says.
-const SHIPPED: &str = include_str!("../../config.toml");
+pub(super) const SHIPPED: &str = include_str!("../../config.toml");
 
-fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub(super) fn variables(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn read(text: &str, env: &[(&str, &str)]) -> Result<(Config, Secrets), Problems> {
+pub(super) fn read(text: &str, env: &[(&str, &str)]) -> Result<(Config, Secrets), Problems> {
     compose(Reader::Server, Some((text, "config.toml")), &variables(env))
 }
 
-fn good(text: &str, env: &[(&str, &str)]) -> Config {
+pub(super) fn good(text: &str, env: &[(&str, &str)]) -> Config {
     read(text, env).unwrap_or_else(|problems| panic!("{problems}")).0
 }
 
@@ -32,7 +33,8 @@ fn nothing_at_all_is_the_default() {
     assert_eq!(config, Config::default());
     assert!(secrets.fernet_key.is_none());
     assert!(config.always_open());
-    assert_eq!(config.products(), Product::ALL);
+    assert_eq!(config.accounts.len(), 1);
+    assert_eq!(config.accounts[0].products(), Product::ALL);
 }
 
 #[test]
@@ -188,11 +190,20 @@ fn secrets_come_from_variables_or_files() {
         ("TICKGATE_XTS_ACCESS_TOKEN", ""),
     ];
     let (config, secrets) = read("", &env).unwrap();
-    assert_eq!(config.products(), [Product::Market]);
+    assert_eq!(config.accounts[0].products(), [Product::Market]);
     assert!(!config.always_open());
-    let market = secrets.xts.market.unwrap();
+    let xts = &secrets.xts["default"];
+    let market = xts.market.as_ref().unwrap();
     assert_eq!((market.key.expose(), market.secret.expose()), ("0f1e2d3c4b5a69788796a5", "Abcd123$xy"));
-    assert!(secrets.xts.interactive.is_none() && secrets.xts.access_token.is_none());
+    assert!(xts.interactive.is_none() && xts.access_token.is_none());
+
+    // Files are read anew when asked, and what is wrong with them then is said and not taken.
+    fs::write(&file, "Efgh456$zw").unwrap();
+    let again = config.credentials("default", &variables(&env)).unwrap();
+    assert_eq!(again.market.unwrap().secret.expose(), "Efgh456$zw");
+    fs::remove_file(&file).unwrap();
+    let gone = config.credentials("default", &variables(&env)).unwrap_err().to_string();
+    assert!(gone.contains("TICKGATE_XTS_MARKET_SECRET_KEY_FILE"), "{gone}");
 }
 
 #[test]
@@ -261,6 +272,8 @@ fn line() -> impl Strategy<Value = String> {
         prop::sample::select(keys::of::<Config>().into_iter().collect::<Vec<_>>()),
         "[a-z.\"]{0,12}",
         Just("broker".to_owned()),
+        Just("accounts".to_owned()),
+        Just("name".to_owned()),
         Just("gateway.allowed_hosts.x".to_owned()),
     ];
     let value = prop_oneof![

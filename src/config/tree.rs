@@ -2,6 +2,7 @@
 //! Knows no setting by name.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use toml::de::{DeTable, DeValue};
 
@@ -55,11 +56,19 @@ impl Node {
 
     /// Takes out what stands on a line that is already reported as broken.
     fn forget(&mut self, line: &Place) {
-        if let Value::Table(table) = &mut self.value {
-            table.retain(|_, node| &node.place != line || matches!(node.value, Value::Table(_)));
-            for node in table.values_mut() {
-                node.forget(line);
+        match &mut self.value {
+            Value::Table(table) => {
+                table.retain(|_, node| &node.place != line || matches!(node.value, Value::Table(_)));
+                for node in table.values_mut() {
+                    node.forget(line);
+                }
             }
+            Value::List(list) => {
+                for node in list {
+                    node.forget(line);
+                }
+            }
+            _ => {}
         }
     }
 
@@ -89,6 +98,36 @@ impl Node {
                 .or_insert_with(|| Self { place: place.clone(), value: Value::Table(BTreeMap::new()) });
         }
         *node = Self { place, value: Value::Given(text) };
+    }
+
+    /// The text under a key of the top level.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        match &self.value {
+            Value::Table(table) => match &table.get(key)?.value {
+                Value::Text(text) => Some(text),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Takes a key of the top level out, with all that is under it.
+    pub(super) fn take(&mut self, key: &str) -> Option<Self> {
+        let Value::Table(table) = &mut self.value else { return None };
+        table.remove(key)
+    }
+
+    /// Fills in from `base` what a table leaves out, at every depth.
+    pub(super) fn inherit(&mut self, base: &Self) {
+        let (Value::Table(own), Value::Table(base)) = (&mut self.value, &base.value) else { return };
+        for (key, node) in base {
+            match own.entry(key.clone()) {
+                Entry::Vacant(free) => {
+                    free.insert(node.clone());
+                }
+                Entry::Occupied(mut taken) => taken.get_mut().inherit(node),
+            }
+        }
     }
 
     /// Takes a key out; says where it stood.

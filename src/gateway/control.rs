@@ -15,14 +15,15 @@ pub trait Control: Send + Sync + 'static {
     /// the deadline.
     fn health(&self) -> BoxFuture<'_, Result<(), String>>;
 
-    /// Renews the token of one product of an account (its only one if `None`), by a login.
+    /// Renews the token of one product of an account, by a login. `None` means the only account: where there
+    /// are several, it is refused with their names, since a login ends a session that somebody may be using.
     fn refresh<'a>(
         &'a self,
         account: Option<&'a str>,
         product: Product,
     ) -> BoxFuture<'a, Result<(), Refused>>;
 
-    /// Closes the live feed of an account (the only one if `None`) and opens it anew.
+    /// Closes the live feed of an account and opens it anew. `None` as in [`Self::refresh`].
     fn reconnect<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<(), Refused>>;
 }
 
@@ -52,6 +53,9 @@ pub enum Refused {
     /// There is no such account.
     #[error("there is no account {0}")]
     NoAccount(String),
+    /// No account was named, and there are several.
+    #[error("there are several accounts, name one of them: {}", .0.join(", "))]
+    WhichAccount(Vec<String>),
     /// It was tried and failed, or cannot be done now. The text holds no secret.
     #[error("{0}")]
     Failed(String),
@@ -77,6 +81,8 @@ pub struct AccountStatus {
     pub name: String,
     /// The broker's name, as consumers see it.
     pub broker: String,
+    /// Whether it has given up after repeated internal failures. Only a restart brings it back.
+    pub failed: bool,
     /// The market-data token.
     pub market: TokenStatus,
     /// The token for orders and books.
@@ -88,7 +94,8 @@ pub struct AccountStatus {
 /// One token. Never the token itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenStatus {
-    /// `missing`, `valid`, `expired`, `logging_in`, `needs_operator`, `waiting`, `disabled`.
+    /// `missing`, `valid`, `expired`, `logging_in`, `needs_operator`, `replaced`, `revoked`, `waiting` or
+    /// `disabled`.
     pub state: &'static str,
     /// When the login that brought it succeeded.
     pub issued_at: Option<UnixNanos>,
@@ -98,6 +105,12 @@ pub struct TokenStatus {
     pub last_refusal: Option<String>,
     /// Logins since midnight IST.
     pub logins_today: u64,
+    /// When the next login is tried without anybody asking, if that is known.
+    pub next_login_at: Option<UnixNanos>,
+    /// Why the token could not be stored: a restart will cost a login.
+    pub store_failure: Option<String>,
+    /// The last day of the app key, in the broker's form.
+    pub app_key_expires: Option<String>,
 }
 
 /// The live feed.
@@ -143,31 +156,52 @@ pub struct ConsumerCount {
     pub slow: usize,
 }
 
+/// Whether consumers can get live data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// They can.
+    pub ready: bool,
+    /// Everything that is not well, in words. Not empty if they cannot; where there are several accounts, some
+    /// may be unwell while the others serve.
+    pub unwell: Vec<String>,
+}
+
 impl Status {
-    /// Whether consumers can get live data: every account has a valid market token and a live
-    /// feed, and instruments are known.
-    ///
-    /// # Errors
-    /// What is missing, in words.
-    pub fn ready(&self) -> Result<(), String> {
-        let mut missing = Vec::new();
-        if self.accounts.is_empty() {
-            missing.push("no account is running".to_owned());
-        }
+    /// Whether consumers can get live data: at least one account has a valid market token and a live feed, and
+    /// instruments are known.
+    pub fn readiness(&self) -> Readiness {
+        let mut unwell = Vec::new();
+        let mut serving = 0;
         for account in &self.accounts {
-            let name = &account.name;
-            if account.market.state != "valid" {
-                let why = account.market.last_refusal.as_ref().map(|w| format!(" ({w})")).unwrap_or_default();
-                missing.push(format!("account {name}: market token is {}{why}", account.market.state));
-            }
-            if account.feed.state != "live" {
-                let why = account.feed.reason.as_ref().map(|w| format!(" ({w})")).unwrap_or_default();
-                missing.push(format!("account {name}: feed is {}{why}", account.feed.state));
-            }
+            let before = unwell.len();
+            account.note_unwell(&mut unwell);
+            serving += usize::from(unwell.len() == before);
+        }
+        if self.accounts.is_empty() {
+            unwell.push("no account is running".to_owned());
         }
         if self.master.is_none() {
-            missing.push("the instrument list is not loaded".to_owned());
+            unwell.push("the instrument list is not loaded".to_owned());
         }
-        if missing.is_empty() { Ok(()) } else { Err(missing.join("; ")) }
+        Readiness { ready: serving > 0 && self.master.is_some(), unwell }
+    }
+}
+
+impl AccountStatus {
+    fn note_unwell(&self, unwell: &mut Vec<String>) {
+        let name = &self.name;
+        if self.failed {
+            unwell.push(format!("account {name}: it has given up after repeated internal failures"));
+            return;
+        }
+        let why = |why: Option<&String>| why.map(|why| format!(" ({why})")).unwrap_or_default();
+        if self.market.state != "valid" {
+            let why = why(self.market.last_refusal.as_ref());
+            unwell.push(format!("account {name}: market token is {}{why}", self.market.state));
+        }
+        if self.feed.state != "live" {
+            let why = why(self.feed.reason.as_ref());
+            unwell.push(format!("account {name}: feed is {}{why}", self.feed.state));
+        }
     }
 }

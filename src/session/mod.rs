@@ -26,10 +26,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor as _, Addr};
+use actix::Addr;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{Instrument as _, error, info};
 
 pub use calls::CallError;
 pub use messages::TokenError;
@@ -40,7 +40,7 @@ pub use status::{FeedStatus, MasterStatus, SessionStatus, TokenStatus};
 
 use crate::session::messages::{Asker, GetToken, Granted, Reconnect, Refresh, Report, Revoke, Stop};
 use crate::session::shared::Shared;
-use crate::session::supervise::{AbortOnDrop, ChildGuard, Obituary, RestartBudget};
+use crate::session::supervise::{AbortOnDrop, ChildGuard, Obituary, RestartBudget, start_in};
 use crate::session::token_actor::TokenActor;
 use crate::token::{Product, Token, TokenEpoch};
 
@@ -65,7 +65,9 @@ pub fn start(deps: Deps) -> SessionHandle {
     let (stop_tx, stop_rx) = watch::channel(false);
     let (life_tx, life_rx) = watch::channel(Life::Running);
     let tokens = TokenDesk(actor_rx);
-    actix::spawn(supervise(Arc::clone(&shared), first, actor_tx, tokens.clone(), stop_rx, life_tx));
+    let span = shared.span();
+    let supervised = supervise(Arc::clone(&shared), first, actor_tx, tokens.clone(), stop_rx, life_tx);
+    actix::spawn(supervised.instrument(span));
     SessionHandle { shared, tokens, stop: Arc::new(stop_tx), life: life_rx }
 }
 
@@ -76,7 +78,7 @@ fn start_actor(shared: &Arc<Shared>) -> (Addr<TokenActor>, oneshot::Receiver<Obi
         // Nobody left to hear it: the process is ending.
         let _ = post.send(obituary);
     });
-    (TokenActor::new(Arc::clone(shared), guard).start(), obituary)
+    (start_in(shared.span(), TokenActor::new(Arc::clone(shared), guard)), obituary)
 }
 
 /// Keeps a token actor alive within the restart budget. A plain task, because actix's own
@@ -89,9 +91,12 @@ async fn supervise(
     mut stop: watch::Receiver<bool>,
     life: watch::Sender<Life>,
 ) {
-    let _loader = AbortOnDrop::new(tokio::spawn(loader::run(Arc::clone(&shared), tokens.clone())));
-    let _account_feed =
-        AbortOnDrop::new(tokio::spawn(account_feed::run(Arc::clone(&shared), tokens.clone())));
+    let _loader = AbortOnDrop::new(tokio::spawn(
+        loader::run(Arc::clone(&shared), tokens.clone()).instrument(shared.span()),
+    ));
+    let _account_feed = AbortOnDrop::new(tokio::spawn(
+        account_feed::run(Arc::clone(&shared), tokens.clone()).instrument(shared.span()),
+    ));
     let settings = &shared.deps.settings;
     let mut budget = RestartBudget::new(settings.restart_budget, settings.restart_window());
     loop {

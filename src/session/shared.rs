@@ -98,6 +98,11 @@ impl Shared {
         self.deps.clock.now()
     }
 
+    /// What log lines of this account stand in.
+    pub(crate) fn span(&self) -> tracing::Span {
+        tracing::info_span!("session", account = %self.deps.account)
+    }
+
     /// What the last token actor knew of a product.
     pub(crate) fn memory(&self, product: Product) -> Option<Memory> {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner)[product as usize].clone()

@@ -9,8 +9,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix::{Actor, Addr, AsyncContext as _};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,17 @@ impl fmt::Debug for ChildGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChildGuard").field("armed", &self.post.is_some()).finish()
     }
+}
+
+/// Starts an actor whose log lines name `span`, whatever calls them forth.
+pub(crate) fn start_in<A>(span: tracing::Span, actor: A) -> Addr<A>
+where
+    A: Actor<Context = actix::Context<A>>,
+{
+    let context = actix::Context::new();
+    let addr = context.address();
+    actix::spawn(context.into_future(actor).instrument(span));
+    addr
 }
 
 /// How many replacements a parent allows within a sliding window.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on says so and ends")]
 
 mod acceptance;
+mod accounts;
 mod bad_input;
 mod consumer;
 mod keys;

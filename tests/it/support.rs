@@ -94,8 +94,16 @@ pub(crate) struct Server {
 impl Server {
     /// Starts it with free ports and these variables, in a new directory.
     pub(crate) fn start(environment: &[(&str, &str)]) -> Self {
+        Self::start_configured("", environment)
+    }
+
+    /// The same with a configuration file.
+    pub(crate) fn start_configured(config: &str, environment: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().expect("there is a temporary directory");
         let root = dir.path().to_owned();
+        if !config.is_empty() {
+            std::fs::write(root.join("config.toml"), config).expect("is writable");
+        }
         let environment: Vec<_> =
             environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let child = spawn(&root, &environment);

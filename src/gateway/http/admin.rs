@@ -149,6 +149,7 @@ impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::NoAccount(_) => Self::not_found(refused.to_string()),
+            Refused::WhichAccount(_) => Self::bad_request(refused.to_string()),
             Refused::Failed(_) => Self::new(StatusCode::BAD_GATEWAY, "FAILED", refused.to_string()),
         }
     }

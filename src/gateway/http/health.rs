@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use super::Shared;
-use crate::gateway::control::Status;
+use crate::gateway::control::{Readiness, Status};
 use crate::market::MarketState;
 
 /// An actor that has not answered within this is stuck.
@@ -30,16 +30,17 @@ pub(super) async fn healthz(shared: web::Data<Shared>) -> HttpResponse {
     }
 }
 
-/// 200 when consumers can get live data. A closed market is no failure, but a reason for silence.
+/// 200 when consumers can get live data. A closed market is no failure, but a reason for silence; nor is an
+/// account that is unwell while another serves.
 pub(super) async fn readyz(shared: web::Data<Shared>) -> HttpResponse {
     let status = shared.control.status();
-    match status.ready() {
-        Ok(()) => {
-            let reason = all_closed(&status).then_some("all markets are closed");
-            HttpResponse::Ok().json(json!({"ready": true, "reason": reason}))
-        }
-        Err(reason) => HttpResponse::ServiceUnavailable().json(json!({"ready": false, "reason": reason})),
+    let Readiness { ready, unwell: mut reasons } = status.readiness();
+    if ready && all_closed(&status) {
+        reasons.push("all markets are closed".to_owned());
     }
+    let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
+    let mut answer = if ready { HttpResponse::Ok() } else { HttpResponse::ServiceUnavailable() };
+    answer.json(json!({"ready": ready, "reason": reason}))
 }
 
 fn all_closed(status: &Status) -> bool {

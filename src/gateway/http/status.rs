@@ -25,6 +25,8 @@ struct Page<'a> {
 #[derive(Serialize)]
 struct Account<'a> {
     broker: &'a str,
+    /// `running` or `failed`.
+    state: &'static str,
     token: Tokens<'a>,
     feed: Feed<'a>,
 }
@@ -43,6 +45,9 @@ struct Token<'a> {
     seconds_left: Option<u64>,
     last_refusal: Option<&'a str>,
     logins_today: u64,
+    next_login_at: Option<String>,
+    store_failure: Option<&'a str>,
+    app_key_expires: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -102,6 +107,7 @@ impl<'a> Account<'a> {
         let feed = &account.feed;
         Self {
             broker: &account.broker,
+            state: if account.failed { "failed" } else { "running" },
             token: Tokens {
                 market: Token::new(&account.market, now),
                 interactive: Token::new(&account.interactive, now),
@@ -132,6 +138,9 @@ impl<'a> Token<'a> {
             seconds_left: token.expires_at.map(|end| end.since(now).as_secs()),
             last_refusal: token.last_refusal.as_deref(),
             logins_today: token.logins_today,
+            next_login_at: token.next_login_at.map(UnixNanos::in_india),
+            store_failure: token.store_failure.as_deref(),
+            app_key_expires: token.app_key_expires.as_deref(),
         }
     }
 }

@@ -50,7 +50,9 @@ impl Control for Fake {
     ) -> BoxFuture<'a, Result<(), Refused>> {
         self.asked.lock().unwrap().push(format!("refresh {account:?} {product:?}"));
         async move {
+            let names: Vec<_> = self.status().accounts.into_iter().map(|account| account.name).collect();
             match account {
+                None if names.len() > 1 => Err(Refused::WhichAccount(names)),
                 Some(name) if name != "default" => Err(Refused::NoAccount(name.to_owned())),
                 _ => Ok(()),
             }
@@ -71,11 +73,15 @@ fn live() -> Status {
         expires_at: Some(NOW.plus(Duration::from_hours(2))),
         last_refusal: None,
         logins_today: 1,
+        next_login_at: Some(NOW.plus(Duration::from_hours(22))),
+        store_failure: Some("no room on the disk".to_owned()),
+        app_key_expires: Some("31-03-2026".to_owned()),
     };
     Status {
         accounts: vec![AccountStatus {
             name: "default".to_owned(),
             broker: "sim".to_owned(),
+            failed: false,
             interactive: TokenStatus {
                 state: "needs_operator",
                 last_refusal: Some("Invalid appKey".to_owned()),
@@ -98,6 +104,14 @@ fn live() -> Status {
         consumers: ConsumerCount { count: 7, slow: 1 },
         market: vec![(Exchange::Nse, MarketState::Open), (Exchange::Mcx, MarketState::Closed)],
     }
+}
+
+/// As [`live`], with another account `second` beside it.
+fn two_live() -> Status {
+    let mut status = live();
+    let second = AccountStatus { name: "second".to_owned(), ..status.accounts[0].clone() };
+    status.accounts.push(second);
+    status
 }
 
 struct Port {
@@ -216,6 +230,71 @@ async fn health_and_readiness_tell_what_is_wrong() {
 }
 
 #[actix_web::test]
+async fn with_several_accounts_one_that_serves_is_enough_and_the_others_are_named() {
+    let port = Port::open();
+    let set = |change: &dyn Fn(&mut Status)| {
+        let mut status = two_live();
+        change(&mut status);
+        *port.fake.status.lock().unwrap() = status;
+    };
+    let ready = async || {
+        let got = port.get("/readyz").await;
+        let body = got.json();
+        assert_eq!(body["ready"], got.status == 200);
+        (got.status.as_u16(), body["reason"].as_str().unwrap_or_default().to_owned())
+    };
+    set(&|_| {});
+    assert_eq!(ready().await, (200, String::new()));
+
+    set(&|status| {
+        status.accounts[1].market.state = "needs_operator";
+        status.accounts[1].market.last_refusal = Some("Invalid appKey".to_owned());
+        status.accounts[1].feed.state = "awaiting_token";
+        status.market = vec![(Exchange::Nse, MarketState::Closed)];
+    });
+    let unwell = "account second: market token is needs_operator (Invalid appKey); \
+                  account second: feed is awaiting_token; all markets are closed";
+    assert_eq!(ready().await, (200, unwell.to_owned()));
+
+    set(&|status| status.accounts[0].failed = true);
+    let unwell = "account default: it has given up after repeated internal failures";
+    assert_eq!(ready().await, (200, unwell.to_owned()));
+    let page = port.get("/v1/status").await.json();
+    assert_eq!(page["accounts"]["default"]["state"], "failed");
+    assert_eq!(page["accounts"]["second"]["state"], "running");
+
+    // A token here and a feed there serve nobody.
+    set(&|status| {
+        status.accounts[0].feed.state = "waiting";
+        status.accounts[1].market.state = "expired";
+    });
+    let unwell = "account default: feed is waiting; account second: market token is expired";
+    assert_eq!(ready().await, (503, unwell.to_owned()));
+    set(&|status| status.master = None);
+    assert_eq!(ready().await, (503, "the instrument list is not loaded".to_owned()));
+    set(&|status| status.accounts.clear());
+    assert_eq!(ready().await, (503, "no account is running".to_owned()));
+    port.close().await;
+}
+
+#[actix_web::test]
+async fn pages_show_every_account() {
+    let port = Port::open();
+    {
+        let mut status = two_live();
+        status.accounts[1].market.expires_at = Some(NOW.plus(Duration::from_mins(1)));
+        *port.fake.status.lock().unwrap() = status;
+    }
+    let page = port.get("/v1/status").await.json();
+    let left = |account: &str| page["accounts"][account]["token"]["market"]["seconds_left"].clone();
+    assert_eq!((left("default"), left("second")), (json!(7200), json!(60)));
+    let metrics = port.get("/metrics").await.text;
+    let line = "tickgate_token_expiry_seconds{account=\"second\",product=\"market\"} 60";
+    assert!(metrics.contains(line), "{metrics}");
+    port.close().await;
+}
+
+#[actix_web::test]
 async fn the_status_has_the_agreed_shape() {
     let port = Port::open();
     let got = port.get("/v1/status").await;
@@ -230,15 +309,19 @@ async fn the_status_has_the_agreed_shape() {
             "version": "x", "uptime_s": 0,
             "accounts": {"default": {
                 "broker": "sim",
+                "state": "running",
                 "token": {
                     "market": {
                         "state": "valid", "issued_at": "2026-02-10T09:15:30.000+05:30",
                         "expires_at": "2026-02-10T12:15:30.000+05:30", "seconds_left": 7200,
-                        "last_refusal": null, "logins_today": 1
+                        "last_refusal": null, "logins_today": 1,
+                        "next_login_at": "2026-02-11T08:15:30.000+05:30",
+                        "store_failure": "no room on the disk", "app_key_expires": "31-03-2026"
                     },
                     "interactive": {
                         "state": "needs_operator", "issued_at": null, "expires_at": null, "seconds_left": null,
-                        "last_refusal": "Invalid appKey", "logins_today": 0
+                        "last_refusal": "Invalid appKey", "logins_today": 0, "next_login_at": null,
+                        "store_failure": null, "app_key_expires": null
                     }
                 },
                 "feed": {
@@ -361,6 +444,10 @@ async fn refresh_and_reconnect_reach_the_control_plane() {
     );
     assert_eq!(post("/v1/admin/refresh", r#"{"product":"both"}"#).await.status, 400);
     assert_eq!(post("/v1/admin/refresh", r#"{"account":"x"}"#).await.status, 404);
+    *port.fake.status.lock().unwrap() = two_live();
+    let which = post("/v1/admin/refresh", "").await;
+    assert_eq!(which.code(), (400, "BAD_REQUEST".to_owned()));
+    assert_eq!(which.json()["message"], "there are several accounts, name one of them: default, second");
     let failed = post("/v1/admin/reconnect", "").await;
     assert_eq!(failed.code(), (502, "FAILED".to_owned()));
     assert_eq!(failed.json()["message"], "the feed is stopped");
@@ -370,6 +457,7 @@ async fn refresh_and_reconnect_reach_the_control_plane() {
             "refresh None Market",
             "refresh Some(\"default\") Interactive",
             "refresh Some(\"x\") Market",
+            "refresh None Market",
             "reconnect None"
         ]
     );

@@ -246,6 +246,7 @@ impl StreamActor {
             idle_timeout: Duration::from_millis(shared.deps.settings.tick_idle_timeout_ms),
             muted: Box::new(move || me.try_send(FeedMuted { generation }).is_ok()),
         };
+        // Without the span: to enter it costs at every poll, and the task says next to nothing.
         let task = AbortOnDrop::new(tokio::spawn(task.run()));
         self.feed = Some(ctx.spawn(task.into_actor(self).map(move |ended, actor, ctx| {
             if actor.is_current(generation) {

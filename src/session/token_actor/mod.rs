@@ -22,7 +22,7 @@ use crate::session::night::{next_planned, rest_until};
 use crate::session::shared::Shared;
 use crate::session::slot::{Held, Slot, Why};
 use crate::session::stream_actor::StreamActor;
-use crate::session::supervise::{ChildGuard, RestartBudget};
+use crate::session::supervise::{ChildGuard, RestartBudget, start_in};
 use crate::token::expiry::{Facts, Origin, Verdict};
 use crate::token::store::Loaded;
 use crate::token::{Product, Token};
@@ -229,7 +229,8 @@ impl TokenActor {
                 parent.do_send(StreamDown { child: number, panicked: obituary.panicked });
             }
         });
-        let addr = StreamActor::new(Arc::clone(&self.shared), parent, obituary).start();
+        let stream = StreamActor::new(Arc::clone(&self.shared), parent, obituary);
+        let addr = start_in(self.shared.span(), stream);
         self.child = Some(Child { number, addr });
     }
 

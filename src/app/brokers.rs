@@ -1,0 +1,102 @@
+//! A broker for each account, and the simulated one that they share if they are simulated.
+//! Not their sessions.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::Error;
+use crate::broker::Broker;
+use crate::broker::xts::{self, Credentials, XtsBroker};
+use crate::clock::Clock;
+use crate::config::{Account, BrokerKind, Config, Secrets};
+use crate::secret::Secret;
+use crate::sim::{self, SimServer};
+
+/// What tokens of the embedded simulator are bound to: its port changes with every start, its sessions do not.
+const EMBEDDED: &str = "embedded simulator";
+
+/// An account's broker.
+pub(super) struct Upstream {
+    pub(super) account: String,
+    pub(super) broker: Arc<dyn Broker>,
+}
+
+/// The broker of every account, in the order of the configuration, and the simulator if they are simulated.
+pub(super) async fn open(
+    config: &Config,
+    secrets: &Secrets,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Vec<Upstream>, Option<SimServer>), Error> {
+    let accounts = config.accounts.iter();
+    match config.kind() {
+        BrokerKind::Xts => {
+            let opened = accounts.map(|account| {
+                let credentials = secrets.xts.get(&account.name).cloned().unwrap_or_default();
+                let broker = adapter(account, account.xts.clone(), credentials, clock)?;
+                Ok(Upstream { account: account.name.clone(), broker: Arc::new(broker) })
+            });
+            Ok((opened.collect::<Result<_, Error>>()?, None))
+        }
+        BrokerKind::Sim => {
+            let state: PathBuf = config.data_dir.join("sim.json");
+            let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+            let settings = sim_settings(config);
+            let sim = SimServer::start(settings, listen, Some(state), Arc::clone(clock)).await?;
+            let keys = sim_credentials(&sim);
+            if keys.len() < config.accounts.len() {
+                return Err(Error::DemoAccounts { has: keys.len(), needed: config.accounts.len() });
+            }
+            let opened = accounts.zip(keys).map(|(account, credentials)| {
+                let broker = adapter(account, xts_settings(config, sim.addr()), credentials, clock)?;
+                let broker = broker.issued_by(EMBEDDED);
+                Ok(Upstream { account: account.name.clone(), broker: Arc::new(broker) })
+            });
+            let opened = opened.collect::<Result<_, Error>>()?;
+            Ok((opened, Some(sim)))
+        }
+    }
+}
+
+fn adapter(
+    account: &Account,
+    settings: xts::Settings,
+    credentials: Credentials,
+    clock: &Arc<dyn Clock>,
+) -> Result<XtsBroker, Error> {
+    XtsBroker::new(settings, credentials, &account.name, Arc::clone(clock))
+        .map_err(|source| Error::Broker { account: account.name.clone(), source })
+}
+
+/// How the embedded simulator is to be: with a demo account for each of ours.
+fn sim_settings(config: &Config) -> sim::Settings {
+    config.sim.clone()
+}
+
+/// The keys of its demo accounts.
+fn sim_credentials(sim: &SimServer) -> Vec<Credentials> {
+    let keys = [sim.credentials()];
+    keys.iter()
+        .map(|keys| Credentials {
+            market: Some(app_key(&keys.market_app_key, &keys.market_secret_key)),
+            interactive: Some(app_key(&keys.interactive_app_key, &keys.interactive_secret_key)),
+            access_token: None,
+        })
+        .collect()
+}
+
+/// No key of `[broker.xts]` counts for the simulator.
+fn xts_settings(config: &Config, address: SocketAddr) -> xts::Settings {
+    xts::Settings {
+        base_url: format!("http://{address}"),
+        max_subscriptions: config.sim.max_subscriptions,
+        // Nobody's rate limits to respect.
+        request_interval_ms: 0,
+        subscription_interval_ms: 10,
+        ..xts::Settings::default()
+    }
+}
+
+fn app_key(key: &str, secret: &str) -> xts::AppKey {
+    xts::AppKey { key: Secret::new(key), secret: Secret::new(secret) }
+}
