@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::sim::sessions::{Product, Session, USER};
+use crate::sim::sessions::{Product, Session};
 
 /// Status and JSON body of one answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,14 +71,14 @@ impl Answer {
         }
     }
 
-    pub(crate) fn login(product: Product, token: &str) -> Self {
+    pub(crate) fn login(product: Product, user: &str, token: &str) -> Self {
         match product {
             Product::Market => Self::success(
                 "s-response-0010",
                 "Provided Valid Credentials",
                 json!({
                     "token": token,
-                    "userID": USER,
+                    "userID": user,
                     "appVersion": "5.0.15",
                     "application_expiry_date": "31-12-2099",
                 }),
@@ -96,10 +96,10 @@ impl Answer {
                         "dayOrNet": ["DAY", "NET"],
                         "exchangeSegments": ["NSECM", "NSEFO", "NSECD", "BSECM", "BSEFO", "MCXFO"],
                     },
-                    "clientCodes": [USER],
+                    "clientCodes": [user],
                     "exchangeSegmentArray": [],
                     "token": token,
-                    "userID": USER,
+                    "userID": user,
                     "isInvestorClient": true,
                     "isOneTouchUser": false,
                 }),
@@ -138,14 +138,14 @@ impl Answer {
         )
     }
 
-    pub(crate) fn profile() -> Self {
+    pub(crate) fn profile(user: &str) -> Self {
         let segments =
             [("NSECM", 1), ("NSEFO", 2), ("NSECD", 3), ("BSECM", 11), ("BSEFO", 12), ("MCXFO", 51)];
         let details: serde_json::Map<String, Value> = segments
             .into_iter()
             .map(|(name, number)| {
                 let detail =
-                    json!({"ClientId": USER, "ExchangeSegNumber": number, "Enabled": true, "ParticipantCode": ""});
+                    json!({"ClientId": user, "ExchangeSegNumber": number, "Enabled": true, "ParticipantCode": ""});
                 (name.to_owned(), detail)
             })
             .collect();
@@ -153,7 +153,7 @@ impl Answer {
             "s-user-0001",
             "User profile",
             json!({
-                "ClientId": USER, "ClientName": "SIMULATED CLIENT", "EmailId": "", "MobileNo": "", "PAN": "",
+                "ClientId": user, "ClientName": "SIMULATED CLIENT", "EmailId": "", "MobileNo": "", "PAN": "",
                 "IncludeInAutoSquareoff": false, "IsProClient": false, "IsInvestorClient": true,
                 "ResidentialAddress": "", "OfficeAddress": "", "ClientBankInfoList": [],
                 "ClientExchangeDetailsList": details,
@@ -162,7 +162,7 @@ impl Answer {
     }
 
     /// Ten lakh rupees in cash, nothing used. Misspellings are the venue's.
-    pub(crate) fn balance() -> Self {
+    pub(crate) fn balance(user: &str) -> Self {
         let zero = "0";
         Self::success(
             "s-user-0002",
@@ -182,14 +182,14 @@ impl Answer {
                     "marginUtilized": {"MarginUsed": "0.00", "LimitUsed": "NaN", "TotalSpanMargin": zero,
                         "ExposureMarginPresent": zero, "CNCAmountUsed": zero},
                     "limitsAssigned": {"CNCLimit": zero, "TurnoverLimitPresent": zero},
-                    "AccountID": USER,
+                    "AccountID": user,
                 },
             }]}),
         )
     }
 
     /// A book nobody can have filled, by the last part of its path; `None` if there is no such.
-    pub(crate) fn empty_book(path: &str) -> Option<Self> {
+    pub(crate) fn empty_book(path: &str, user: &str) -> Option<Self> {
         Some(match path {
             "orders" | "orders/dealerorderbook" => {
                 Self::success("s-user-0001", "Success order book", json!([]))
@@ -202,7 +202,7 @@ impl Answer {
             "portfolio/holdings" => Self::success(
                 "s-portfolio-0013",
                 "Success holding",
-                json!({ "ClientId": USER, "RMSHoldings": { "Holdings": {} } }),
+                json!({ "ClientId": user, "RMSHoldings": { "Holdings": {} } }),
             ),
             _ => return None,
         })

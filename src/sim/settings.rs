@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::accounts::MAX_ACCOUNTS;
+
 /// When instruments trade.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -57,6 +59,8 @@ pub struct Settings {
     pub pace: f64,
     /// Seeds the walk and the mapping of a replay onto instruments.
     pub seed: u64,
+    /// Demo accounts, each with keys of its own. From 1 to 16.
+    pub accounts: usize,
     /// Subscriptions one session may hold; an instrument and message code count one.
     pub max_subscriptions: usize,
     /// Where `tickgate sim` listens. Inside `serve` the simulator takes a free port.
@@ -89,6 +93,7 @@ impl Default for Settings {
             replay_loop: false,
             pace: 1.0,
             seed: 1,
+            accounts: 1,
             max_subscriptions: 1000,
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3000),
             token_life_s: 86_400,
@@ -114,6 +119,7 @@ impl Settings {
             found.push(("engine_io", "must be 3 or 4".to_owned()));
         }
         for (key, value, most) in [
+            ("accounts", self.accounts as u64, MAX_ACCOUNTS as u64),
             ("max_subscriptions", self.max_subscriptions as u64, 100_000),
             ("token_life_s", self.token_life_s, 366 * 86_400),
             ("ping_interval_ms", self.ping_interval_ms, 3_600_000),

@@ -51,7 +51,8 @@ fn control(path: &str, body: &Value, shared: &Shared) -> Result<Answer, &'static
                 "silent" => SocketEnd::Silent,
                 _ => return Err("sockets must be close, logout or silent"),
             };
-            json!({ "expired": shared.change(|core, _| core.expire(product, sockets)) })
+            let account = account_in(body, shared)?;
+            json!({ "expired": shared.change(|core, _| core.expire(account, product, sockets)) })
         }
         "drop" => {
             let clean = body["clean"].as_bool().unwrap_or(false);
@@ -64,6 +65,18 @@ fn control(path: &str, body: &Value, shared: &Shared) -> Result<Answer, &'static
         }
     };
     Ok(Answer::plain(&done))
+}
+
+/// The account a control names by its user; `None` if it names none, which means all.
+fn account_in(body: &Value, shared: &Shared) -> Result<Option<usize>, &'static str> {
+    match &body["account"] {
+        Value::Null => Ok(None),
+        Value::String(user) => {
+            let found = shared.with(|core, _| core.account_of_user(user));
+            found.map(Some).ok_or("account must be a user of /__sim/state")
+        }
+        _ => Err("account must be a user of /__sim/state"),
+    }
 }
 
 fn wrong(status: u16, what: &str) -> Answer {

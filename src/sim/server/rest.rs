@@ -91,17 +91,21 @@ fn market_data(asked: &Request<'_>, shared: &Shared) -> Option<Answer> {
             Core::index_list(asked.query.get("exchangeSegment").map_or("", String::as_str))
         }
         (&Method::POST, "instruments/master") => shared.with(|core, _| core.master(body)),
-        (&Method::DELETE, "auth/logout") => authorized(asked, shared, product, |core| core.logout(product)),
+        (&Method::DELETE, "auth/logout") => {
+            authorized(asked, shared, product, |core, account| core.logout(account, product))
+        }
         (&Method::GET, "config/clientConfig") => {
-            authorized(asked, shared, product, |_| Answer::client_config())
+            authorized(asked, shared, product, |_, _| Answer::client_config())
         }
         (&Method::POST, "instruments/subscription") => {
-            authorized(asked, shared, product, |core| core.subscribe(body, asked.is_binary))
+            authorized(asked, shared, product, |core, account| core.subscribe(account, body, asked.is_binary))
         }
         (&Method::PUT, "instruments/subscription") => {
-            authorized(asked, shared, product, |core| core.unsubscribe(body))
+            authorized(asked, shared, product, |core, account| core.unsubscribe(account, body))
         }
-        (&Method::POST, "instruments/quotes") => authorized(asked, shared, product, |core| core.quotes(body)),
+        (&Method::POST, "instruments/quotes") => {
+            authorized(asked, shared, product, |core, _| core.quotes(body))
+        }
         _ => return None,
     })
 }
@@ -110,25 +114,28 @@ fn interactive(asked: &Request<'_>, shared: &Shared) -> Option<Answer> {
     let product = Product::Interactive;
     Some(match (asked.method, asked.path) {
         (&Method::POST, "user/session") => shared.change(|core, now| core.login(product, &asked.body, now)),
-        (&Method::DELETE, "user/session") => authorized(asked, shared, product, |core| core.logout(product)),
-        (&Method::GET, "user/profile") => authorized(asked, shared, product, |_| Answer::profile()),
-        (&Method::GET, "user/balance") => authorized(asked, shared, product, |_| Answer::balance()),
-        (&Method::GET, path) => {
-            let book = Answer::empty_book(path)?;
-            authorized(asked, shared, product, |_| book)
+        (&Method::DELETE, "user/session") => {
+            authorized(asked, shared, product, |core, account| core.logout(account, product))
         }
+        (&Method::GET, path) => return interactive_get(path, asked, shared),
         _ => return None,
     })
+}
+
+fn interactive_get(path: &str, asked: &Request<'_>, shared: &Shared) -> Option<Answer> {
+    let product = Product::Interactive;
+    let ask = |core: &mut Core, account| core.interactive_get(account, path);
+    Core::is_interactive_get(path).then(|| authorized(asked, shared, product, ask))
 }
 
 fn authorized(
     asked: &Request<'_>,
     shared: &Shared,
     product: Product,
-    ask: impl FnOnce(&mut Core) -> Answer,
+    ask: impl FnOnce(&mut Core, usize) -> Answer,
 ) -> Answer {
     shared.change(|core, now| match core.authorize(product, asked.authorization, now) {
-        Ok(()) => ask(core),
+        Ok(account) => ask(core, account),
         Err(answer) => answer,
     })
 }
