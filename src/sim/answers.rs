@@ -8,11 +8,17 @@ use serde_json::{Value, json};
 
 use crate::sim::sessions::{Product, Session};
 
-/// Status and JSON body of one answer.
+/// What a proxy says when the server behind it does not answer, in nginx's words.
+const UNAVAILABLE: &str = "<html>\r\n<head><title>Unavailable</title></head>\r\n<body>\r\n<center><h1>Unavailable</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
+
+/// One answer; most bodies are JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: String,
+    pub(crate) is_html: bool,
+    /// Seconds of a `Retry-After`.
+    pub(crate) retry_after_s: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -34,12 +40,22 @@ impl Answer {
 
     fn new(status: u16, kind: &str, code: &str, description: &str, result: Value) -> Self {
         let envelope = Envelope { r#type: kind, code, description, result };
-        Self { status, body: serde_json::to_string(&envelope).unwrap_or_default() }
+        Self::json(status, serde_json::to_string(&envelope).unwrap_or_default())
+    }
+
+    /// Any JSON.
+    pub(crate) const fn json(status: u16, body: String) -> Self {
+        Self { status, body, is_html: false, retry_after_s: None }
+    }
+
+    /// A proxy's page. Never assume an error body is JSON.
+    pub(crate) fn unavailable(status: u16) -> Self {
+        Self { status, body: UNAVAILABLE.to_owned(), is_html: true, retry_after_s: None }
     }
 
     /// Any JSON of our own, not in the venue's envelope.
     pub(crate) fn plain(value: &Value) -> Self {
-        Self { status: 200, body: value.to_string() }
+        Self::json(200, value.to_string())
     }
 
     pub(crate) fn invalid_token() -> Self {
@@ -69,6 +85,16 @@ impl Answer {
             Product::Market => Self::error(400, "e-response-0010", "Invalid App Key", json!({})),
             Product::Interactive => Self::error(400, "e-user-0001", "Entered invalid credentials", json!({})),
         }
+    }
+
+    /// Code and text are composed: no source shows one.
+    pub(crate) fn wrong_access_token() -> Self {
+        Self::error(400, "e-user-0002", "Invalid Access Token", json!({}))
+    }
+
+    /// Code and text are composed: no source shows one.
+    pub(crate) fn disabled_app_key() -> Self {
+        Self::error(400, "e-response-0011", "App Key is disabled", json!({}))
     }
 
     pub(crate) fn login(product: Product, user: &str, token: &str) -> Self {

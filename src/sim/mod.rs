@@ -17,8 +17,12 @@ mod server;
 mod sessions;
 mod settings;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use accounts::{DemoAccount, DemoKeys};
 pub use market::CaptureError;
 pub use server::{Error, SimServer, run_alone};
-pub use settings::{Hours, Layout, Prices, Settings};
+pub use settings::{Hours, Layout, Prices, Settings, SocketEnd};
+#[cfg(test)]
+pub(crate) use tests::memory;

@@ -41,6 +41,9 @@ pub(crate) struct SavedAccount {
     pub(crate) user: String,
     pub(crate) sessions: PerProduct<Option<Session>>,
     pub(crate) counters: Counters,
+    /// What tells the last login's access token from others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) used_access_token: Option<String>,
 }
 
 impl Saved {
@@ -51,6 +54,7 @@ impl Saved {
                 user: user.to_owned(),
                 sessions: std::mem::take(&mut self.sessions),
                 counters: std::mem::take(&mut self.counters),
+                used_access_token: None,
             };
         }
         let found = self.accounts.iter_mut().find(|a| a.user == user);

@@ -1,5 +1,7 @@
 //! The simulated broker, over real sockets, as an independent client sees it.
 
+mod nights;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

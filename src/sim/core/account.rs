@@ -20,6 +20,8 @@ pub(super) struct Account {
     pub(super) windows: PerProduct<(i64, u32)>,
     /// Bits of message codes by position in the catalogue: the market session's subscriptions.
     pub(super) wanted: Vec<u8>,
+    /// Mark of the access token of the last login: it serves no second one.
+    pub(super) used_access_token: Option<String>,
 }
 
 impl Account {
@@ -30,6 +32,7 @@ impl Account {
             counters: saved.counters,
             windows: PerProduct::default(),
             wanted: Vec::new(),
+            used_access_token: saved.used_access_token,
         }
     }
 
@@ -38,6 +41,7 @@ impl Account {
             user: self.demo.user.clone(),
             sessions: self.sessions.clone(),
             counters: self.counters.clone(),
+            used_access_token: self.used_access_token.clone(),
         }
     }
 

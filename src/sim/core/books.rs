@@ -4,12 +4,20 @@ use super::Core;
 use crate::sim::answers::Answer;
 
 impl Core {
-    /// Whether there is such a call at all, below the interactive prefix.
-    pub(crate) fn is_interactive_get(path: &str) -> bool {
-        matches!(path, "user/profile" | "user/balance") || Answer::empty_book(path, "").is_some()
+    /// The name of a call below the interactive prefix, `None` if there is no such.
+    pub(crate) fn interactive_call(path: &str) -> Option<&'static str> {
+        Some(match path {
+            "user/profile" => "profile",
+            "user/balance" => "balance",
+            "orders" | "orders/dealerorderbook" => "orders",
+            "orders/trades" | "orders/dealertradebook" => "trades",
+            "portfolio/positions" | "portfolio/dealerpositions" => "positions",
+            "portfolio/holdings" => "holdings",
+            _ => return None,
+        })
     }
 
-    /// The answer to a call of [`Self::is_interactive_get`]; the token was checked.
+    /// The answer to a call of [`Self::interactive_call`]; the token was checked.
     pub(crate) fn interactive_get(&mut self, account: usize, path: &str) -> Answer {
         let user = &self.accounts[account].demo.user;
         match path {

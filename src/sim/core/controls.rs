@@ -1,13 +1,20 @@
 //! What tests tell the simulated broker to do. Not the venue's protocol.
 
-use super::{Core, Out, SocketEnd};
+use super::feed::Socket;
+use super::{Core, Out};
 use crate::sim::sessions::Product;
+use crate::sim::settings::SocketEnd;
 
 impl Core {
     /// Life of tokens issued from now on.
     pub(crate) fn set_token_life(&mut self, seconds: u64) {
         self.token_life_s = Some(seconds);
         self.dirty = true;
+    }
+
+    /// What interactive logins must bring from now on, each text for one login; empty: nothing.
+    pub(crate) fn set_access_token(&mut self, token: &str) {
+        token.clone_into(&mut self.access_token);
     }
 
     /// Ends live sessions: their tokens are refused from now on. `None` means all accounts,
@@ -31,10 +38,17 @@ impl Core {
         ended
     }
 
-    /// Closes every socket; with a goodbye, or as a broken connection does. Returns how many
-    /// there were.
-    pub(crate) fn drop_sockets(&mut self, clean: bool) -> usize {
-        let sockets: Vec<_> = self.sockets.keys().copied().collect();
+    /// Closes sockets; with a goodbye, or as a broken connection does. `None` means those of
+    /// all accounts, or of both products. Returns how many there were.
+    pub(crate) fn drop_sockets(
+        &mut self,
+        account: Option<usize>,
+        product: Option<Product>,
+        clean: bool,
+    ) -> usize {
+        let is_meant =
+            |s: &Socket| account.is_none_or(|a| a == s.account) && product.is_none_or(|p| p == s.product);
+        let sockets: Vec<_> = self.sockets.iter().filter(|(_, s)| is_meant(s)).map(|(&id, _)| id).collect();
         for &socket in &sockets {
             self.outbox.push((socket, Out::Close { clean }));
             self.sockets.remove(&socket);

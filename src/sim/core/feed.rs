@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{Core, SocketEnd};
+use super::Core;
 use crate::broker::xts::{engineio, socketio};
 use crate::clock::UnixNanos;
 use crate::sim::answers::Answer;
 use crate::sim::sessions::Product;
+use crate::sim::settings::SocketEnd;
 
 /// A socket's number over the process's life.
 pub(crate) type SocketId = u64;
@@ -40,8 +41,8 @@ pub(super) enum Format {
 /// An open socket.
 #[derive(Debug)]
 pub(super) struct Socket {
-    account: usize,
-    product: Product,
+    pub(super) account: usize,
+    pub(super) product: Product,
     /// Of the session it was opened with; it gets data while that one lives.
     pub(super) session: String,
     sid: String,
@@ -73,7 +74,7 @@ impl Core {
         now: UnixNanos,
     ) -> Result<(), Answer> {
         self.pass_time(now);
-        let account = self.check_token(product, &connect.token)?;
+        let account = self.check_token(product, &connect.token, "socket", now)?;
         let owner = &self.accounts[account];
         let session = owner.sessions.get(product).as_ref().map(|s| s.id.clone()).unwrap_or_default();
         if !owner.is_user(product, &connect.user_id) {
@@ -160,7 +161,7 @@ impl Core {
     }
 
     /// Live sockets of a product; of one account, or of all.
-    pub(super) fn sockets_of(&self, account: Option<usize>, product: Product) -> usize {
+    pub(crate) fn sockets_of(&self, account: Option<usize>, product: Product) -> usize {
         let theirs = self.sockets.values().filter(|s| account.is_none_or(|a| a == s.account));
         theirs.filter(|s| s.product == product).count()
     }

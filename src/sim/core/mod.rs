@@ -4,7 +4,9 @@
 mod account;
 mod books;
 mod controls;
+mod faults;
 mod feed;
+mod journal;
 mod logins;
 mod nights;
 mod publish;
@@ -14,7 +16,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -29,12 +31,17 @@ use crate::sim::encode::binary;
 use crate::sim::instruments::Catalogue;
 use crate::sim::jwt::Key;
 use crate::sim::market::{Capture, Market, Rules};
+use crate::sim::sessions::Product;
 use crate::sim::settings::{Hours, Settings};
 use crate::sim::state::{Counters, Saved};
 use account::Account;
+use faults::Faults;
+pub(crate) use faults::LoginFault;
 use feed::Socket;
 pub(crate) use feed::{Connect, Out, SocketId};
-pub(crate) use nights::SocketEnd;
+use journal::Journal;
+pub(crate) use nights::Away;
+use nights::Presence;
 
 /// The simulated broker.
 #[derive(Debug)]
@@ -51,6 +58,13 @@ pub(crate) struct Core {
     issued: u64,
     /// As a control set it; else the setting counts.
     token_life_s: Option<u64>,
+    /// What interactive logins must bring; empty: nothing.
+    access_token: String,
+    faults: Faults,
+    journal: Journal,
+    presence: Presence,
+    /// Marks of tokens that are no JWT, and whose they are.
+    opaque_tokens: VecDeque<(String, usize, Product)>,
     /// Hostlookup's keys that no login has used yet.
     unique_keys: BTreeSet<String>,
     sockets: BTreeMap<SocketId, Socket>,
@@ -89,7 +103,7 @@ impl Core {
             },
         };
         let catalogue = Arc::new(Catalogue::build(ist_date(now)));
-        let accounts = (0..settings.accounts.clamp(1, MAX_ACCOUNTS))
+        let accounts: Vec<_> = (0..settings.accounts.clamp(1, MAX_ACCOUNTS))
             .map(|number| {
                 let demo = DemoAccount::nth(number);
                 let mut account = Account::new(demo.clone(), saved.take_account(number, &demo.user));
@@ -101,12 +115,17 @@ impl Core {
             market: Market::start(rules, catalogue, capture.map(Arc::new), now),
             key: Key::new(&signing_key),
             signing_key,
+            access_token: settings.access_token.clone(),
+            faults: Faults::default(),
+            journal: Journal::new(accounts.len()),
+            presence: Presence::default(),
             accounts,
             stray: saved.stray,
             started: now,
             port: saved.port,
             issued: saved.issued,
             token_life_s: saved.token_life_s,
+            opaque_tokens: VecDeque::new(),
             unique_keys: BTreeSet::new(),
             sockets: BTreeMap::new(),
             outbox: Vec::new(),
@@ -170,4 +189,9 @@ impl Core {
         text.truncate(bytes);
         STANDARD.encode(text)
     }
+}
+
+/// Tells texts apart without keeping them.
+fn digest(text: &str) -> String {
+    URL_SAFE_NO_PAD.encode(&Sha256::digest(text)[..18])
 }

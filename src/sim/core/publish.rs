@@ -10,8 +10,9 @@ use super::feed::{Format, SocketId};
 use super::{Core, Out};
 use crate::broker::xts::socketio;
 use crate::clock::UnixNanos;
-use crate::sim::encode::{Message, code, json};
-use crate::sim::instruments::Kind;
+use crate::sim::encode::{Message, binary, code, json};
+use crate::sim::instruments::{Catalogue, Kind, Listing};
+use crate::sim::market::{Change, Quote};
 
 /// Messages in one binary frame, at most: clumps of 1 to 20 are what live servers send.
 const FRAME_MESSAGES: usize = 20;
@@ -35,59 +36,17 @@ impl Core {
         self.pass_time(now);
         let mut listeners = self.listeners();
         let Self { market, accounts, writer, sequence, messages, .. } = self;
-        let catalogue = Arc::clone(market.catalogue());
+        let mut press = Press { catalogue: Arc::clone(market.catalogue()), writer, sequence, messages };
         let mut updates = 0;
         let wait = market.advance(now, |index, listing, quote, change| {
             updates += 1;
             for listener in &mut listeners {
                 let wanted = accounts[listener.account].wanted[index];
-                if wanted == 0 {
-                    continue;
-                }
-                for each in code::ALL {
-                    let concerns = match each {
-                        code::OPEN_INTEREST => change.open_interest,
-                        code::LAST_PRICE => change.traded,
-                        _ => true,
-                    };
-                    if !concerns || wanted & bit(each) == 0 {
-                        continue;
-                    }
-                    *sequence += 1;
-                    *messages += 1;
-                    let underlying = match listing.kind {
-                        Kind::Option { underlying, .. }
-                        | Kind::Future { underlying: Some(underlying), .. } => {
-                            catalogue.listings().get(underlying).map(|l| l.id)
-                        }
-                        _ => None,
-                    };
-                    let is_index = listing.kind == Kind::Index;
-                    let message = Message {
-                        code: each,
-                        id: listing.id,
-                        is_index,
-                        sequence: *sequence,
-                        quote,
-                        underlying,
-                    };
-                    if listener.is_binary {
-                        let compress = updates <= COMPRESSED_UPDATES && *sequence % COMPRESSED_SHARE == 0;
-                        listener.frames.start_message();
-                        writer.write(&message, compress, &mut listener.frames.open);
-                    }
-                    if listener.is_json {
-                        listener.frames.text(&message, false);
-                    }
-                    if listener.is_partial {
-                        listener.frames.text(&message, true);
-                    }
-                }
+                press.print(listener, wanted, change, (listing, quote), updates <= COMPRESSED_UPDATES);
             }
         });
-        for mut listener in listeners {
-            listener.frames.finish();
-            self.deliver(&listener);
+        for listener in listeners {
+            self.deliver(listener);
         }
         wait
     }
@@ -114,7 +73,8 @@ impl Core {
         found
     }
 
-    fn deliver(&mut self, listener: &Listener) {
+    fn deliver(&mut self, mut listener: Listener) {
+        listener.frames.finish();
         let frames = &listener.frames;
         let header: Arc<str> = socketio::encode_binary_event("xts-binary-packet").into();
         for &(id, format) in &listener.sockets {
@@ -146,6 +106,61 @@ struct Listener {
     is_json: bool,
     is_partial: bool,
     frames: Frames,
+}
+
+/// Makes messages of updates.
+struct Press<'a> {
+    catalogue: Arc<Catalogue>,
+    writer: &'a mut binary::Writer,
+    sequence: &'a mut i64,
+    messages: &'a mut u64,
+}
+
+impl Press<'_> {
+    fn print(
+        &mut self,
+        listener: &mut Listener,
+        wanted: u8,
+        change: Change,
+        (listing, quote): (&Listing, &Quote),
+        may_compress: bool,
+    ) {
+        if wanted == 0 {
+            return;
+        }
+        for each in code::ALL {
+            let concerns = match each {
+                code::OPEN_INTEREST => change.open_interest,
+                code::LAST_PRICE => change.traded,
+                _ => true,
+            };
+            if !concerns || wanted & bit(each) == 0 {
+                continue;
+            }
+            *self.sequence += 1;
+            *self.messages += 1;
+            let sequence = *self.sequence;
+            let underlying = match listing.kind {
+                Kind::Option { underlying, .. } | Kind::Future { underlying: Some(underlying), .. } => {
+                    self.catalogue.listings().get(underlying).map(|l| l.id)
+                }
+                _ => None,
+            };
+            let is_index = listing.kind == Kind::Index;
+            let message = Message { code: each, id: listing.id, is_index, sequence, quote, underlying };
+            if listener.is_binary {
+                let compress = may_compress && sequence % COMPRESSED_SHARE == 0;
+                listener.frames.start_message();
+                self.writer.write(&message, compress, &mut listener.frames.open);
+            }
+            if listener.is_json {
+                listener.frames.text(&message, false);
+            }
+            if listener.is_partial {
+                listener.frames.text(&message, true);
+            }
+        }
+    }
 }
 
 /// What one advance of the market gave, in each format.
@@ -200,6 +215,32 @@ impl Frames {
             self.partial.push(frame);
         } else {
             self.full.push(frame);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Core {
+    /// Sends the values of what is subscribed and trades now once more, without moving the
+    /// market: a sign of life that costs next to nothing.
+    pub(crate) fn pulse(&mut self, now: UnixNanos) {
+        self.pass_time(now);
+        let mut listeners = self.listeners();
+        let Self { market, accounts, writer, sequence, messages, .. } = self;
+        let catalogue = Arc::clone(market.catalogue());
+        let mut press = Press { catalogue: Arc::clone(&catalogue), writer, sequence, messages };
+        let change = Change { traded: true, open_interest: true };
+        for listener in &mut listeners {
+            for (index, &wanted) in accounts[listener.account].wanted.iter().enumerate() {
+                let listing = &catalogue.listings()[index];
+                if wanted != 0 && market.is_open(listing.exchange, now) {
+                    market.touch(index, now);
+                    press.print(listener, wanted, change, (listing, market.quote(index)), false);
+                }
+            }
+        }
+        for listener in listeners {
+            self.deliver(listener);
         }
     }
 }

@@ -32,6 +32,10 @@ impl Core {
             "instruments": self.market.catalogue().listings().len(),
             "date": self.market.catalogue().date.to_string(),
             "muted": self.market.is_muted(),
+            "nightly_cut_ist": self.settings.nightly_cut_ist.map(|t| t.to_string()),
+            "away": self.is_away(now),
+            "turned_away": self.turned_away(),
+            "login_faults": self.faults_view(),
             "hours": match self.settings.hours {
                 Hours::Always => "always",
                 Hours::Exchange => "exchange",

@@ -1,5 +1,6 @@
 //! The simulated broker on a port, with a thread of its own. Holds no rule; those are `core`.
 
+mod away;
 mod control;
 mod rest;
 mod socket;
@@ -232,6 +233,7 @@ async fn serve(
     let server =
         HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(rest::dispatch)))
             .workers(1)
+            .on_connect(away::remember)
             .tcp_nodelay(true)
             .disable_signals()
             .shutdown_timeout(1)

@@ -7,6 +7,9 @@ use crate::market::{InstrumentId, Segment};
 use crate::sim::accounts::DemoKeys;
 use crate::sim::answers::Answer;
 use crate::sim::sessions::Product;
+use crate::sim::settings::SocketEnd;
+
+mod nights;
 
 const USER: &str = "SIM01";
 
@@ -88,25 +91,36 @@ fn tokens_have_the_documented_claims_and_end_with_the_next_login() {
     let claims = sim.core.key.verify(&first).unwrap();
     assert_eq!(claims.user_id, "SIM01_5100DA7A0F1E2D3C4B5A69");
     assert_eq!((claims.public_key.as_str(), claims.is_interactive), ("5100da7a0f1e2d3c4b5a69", None));
-    assert_eq!((claims.iat, claims.exp), (START.as_secs(), START.as_secs() + 86_400));
-    assert_eq!(sim.core.authorize(Product::Market, Some(&first), sim.now), Ok(0));
+    assert_eq!((claims.iat, claims.exp), (START.as_secs(), Some(START.as_secs() + 86_400)));
+    assert_eq!(sim.core.authorize(Product::Market, Some(&first), "config", sim.now), Ok(0));
     // A token is for its product, without "Bearer", and there must be one.
-    let error = sim.core.authorize(Product::Interactive, Some(&first), sim.now).unwrap_err();
+    let error = sim.core.authorize(Product::Interactive, Some(&first), "config", sim.now).unwrap_err();
     refused(&error, "e-session-0007");
-    let error = sim.core.authorize(Product::Market, Some(&format!("Bearer {first}")), sim.now).unwrap_err();
+    let error =
+        sim.core.authorize(Product::Market, Some(&format!("Bearer {first}")), "config", sim.now).unwrap_err();
     refused(&error, "e-session-0007");
-    refused(&sim.core.authorize(Product::Market, None, sim.now).unwrap_err(), "e-token-0002");
+    refused(&sim.core.authorize(Product::Market, None, "config", sim.now).unwrap_err(), "e-token-0002");
 
     // Within the same second.
     let second = sim.login(Product::Market);
-    refused(&sim.core.authorize(Product::Market, Some(&first), sim.now).unwrap_err(), "e-session-0007");
-    assert_eq!(sim.core.authorize(Product::Market, Some(&second), sim.now), Ok(0));
+    refused(
+        &sim.core.authorize(Product::Market, Some(&first), "config", sim.now).unwrap_err(),
+        "e-session-0007",
+    );
+    assert_eq!(sim.core.authorize(Product::Market, Some(&second), "config", sim.now), Ok(0));
     let interactive = sim.login(Product::Interactive);
     assert_eq!(sim.core.key.verify(&interactive).unwrap().is_interactive, Some(true));
-    assert_eq!(sim.core.authorize(Product::Market, Some(&second), sim.now), Ok(0), "products are separate");
+    assert_eq!(
+        sim.core.authorize(Product::Market, Some(&second), "config", sim.now),
+        Ok(0),
+        "products are separate"
+    );
 
     sim.core.logout(0, Product::Market);
-    refused(&sim.core.authorize(Product::Market, Some(&second), sim.now).unwrap_err(), "e-session-0007");
+    refused(
+        &sim.core.authorize(Product::Market, Some(&second), "config", sim.now).unwrap_err(),
+        "e-session-0007",
+    );
     let state = sim.core.state(sim.now);
     assert_eq!(state["logins"], json!({"market": 2, "interactive": 1}));
     assert_eq!(state["refusals"]["token"], 5);
@@ -147,13 +161,13 @@ fn the_rate_limit_comes_after_the_token() {
     let mut sim = Sim::new(Settings { rate_limit_per_s: 2, ..Settings::default() });
     let token = sim.login(Product::Market);
     for _ in 0..2 {
-        assert_eq!(sim.core.authorize(Product::Market, Some(&token), START), Ok(0));
+        assert_eq!(sim.core.authorize(Product::Market, Some(&token), "config", START), Ok(0));
     }
-    let error = sim.core.authorize(Product::Market, Some(&token), START).unwrap_err();
+    let error = sim.core.authorize(Product::Market, Some(&token), "config", START).unwrap_err();
     assert_eq!((error.status, &parsed(&error)["code"]), (429, &"e-apirl-0004".into()));
-    refused(&sim.core.authorize(Product::Market, Some("x"), START).unwrap_err(), "e-session-0007");
+    refused(&sim.core.authorize(Product::Market, Some("x"), "config", START).unwrap_err(), "e-session-0007");
     let later = UnixNanos::from_secs(START.as_secs() + 1);
-    assert_eq!(sim.core.authorize(Product::Market, Some(&token), later), Ok(0));
+    assert_eq!(sim.core.authorize(Product::Market, Some(&token), "config", later), Ok(0));
 }
 
 #[test]
@@ -194,7 +208,7 @@ fn subscriptions_are_all_or_nothing_and_belong_to_the_session() {
     let saved: Saved = serde_json::from_str(&serde_json::to_string(&sim.core.take_saved()).unwrap()).unwrap();
     let settings = Settings { max_subscriptions: 3, ..Settings::default() };
     let mut again = Sim { core: Core::start(settings, Some(saved), [8; 32], None, START), now: START };
-    assert_eq!(again.core.authorize(Product::Market, Some(&token), START), Ok(0));
+    assert_eq!(again.core.authorize(Product::Market, Some(&token), "config", START), Ok(0));
     refused(&again.subscribe(1502, &[2885]), "e-session-0002");
     assert_eq!(again.core.state(START)["logins"]["market"], 1);
     again.login(Product::Market);
@@ -301,7 +315,7 @@ fn a_new_login_silences_the_old_socket_and_a_control_closes_it() {
         matches!(&sim.core.take_outbox()[..], [(2, Out::Text(text))] if text.starts_with("42[\"logout\","))
     );
     assert_eq!(sim.run(2), HashMap::new());
-    assert_eq!(sim.core.drop_sockets(false), 2);
+    assert_eq!(sim.core.drop_sockets(None, None, false), 2);
     refused(&sim.connect(3, &new, true).unwrap_err(), "e-session-0007");
 }
 
@@ -315,7 +329,10 @@ fn a_token_ends_with_its_life() {
     sim.core.take_outbox();
     assert!(!sim.run(4)[&1].contains(&Out::Close { clean: true }));
     assert_eq!(sim.run(2)[&1].last(), Some(&Out::Close { clean: true }));
-    refused(&sim.core.authorize(Product::Market, Some(&token), sim.now).unwrap_err(), "e-session-0007");
+    refused(
+        &sim.core.authorize(Product::Market, Some(&token), "config", sim.now).unwrap_err(),
+        "e-session-0007",
+    );
 }
 
 #[test]
@@ -371,8 +388,12 @@ fn accounts_have_everything_of_their_own() {
     let first = sim.login_to(0, Product::Market);
     let second = sim.login_to(1, Product::Market);
     assert_eq!(sim.core.key.verify(&second).unwrap().user_id, "SIM02_5101DA7A0F1E2D3C4B5A69");
-    assert_eq!(sim.core.authorize(Product::Market, Some(&first), START), Ok(0), "a login is its account's");
-    assert_eq!(sim.core.authorize(Product::Market, Some(&second), START), Ok(1));
+    assert_eq!(
+        sim.core.authorize(Product::Market, Some(&first), "config", START),
+        Ok(0),
+        "a login is its account's"
+    );
+    assert_eq!(sim.core.authorize(Product::Market, Some(&second), "config", START), Ok(1));
 
     // A key goes with its own secret only.
     let (one, two) = (sim.core.demo_accounts()[0].keys.clone(), sim.core.demo_accounts()[1].keys.clone());
@@ -398,8 +419,11 @@ fn accounts_have_everything_of_their_own() {
     assert!(has(1, "2885") && has(1, "3045") && has(2, "2885") && !has(2, "3045"));
 
     assert_eq!(sim.core.expire(Some(0), None, SocketEnd::Close), 1);
-    refused(&sim.core.authorize(Product::Market, Some(&first), sim.now).unwrap_err(), "e-session-0007");
-    assert_eq!(sim.core.authorize(Product::Market, Some(&second), sim.now), Ok(1));
+    refused(
+        &sim.core.authorize(Product::Market, Some(&first), "config", sim.now).unwrap_err(),
+        "e-session-0007",
+    );
+    assert_eq!(sim.core.authorize(Product::Market, Some(&second), "config", sim.now), Ok(1));
     sim.login_to(2, Product::Interactive);
 
     let state = sim.core.state(sim.now);
@@ -428,7 +452,10 @@ fn accounts_have_everything_of_their_own() {
         let settings = Settings { accounts, ..settings.clone() };
         Core::start(settings, Some(serde_json::from_str(&saved).unwrap()), [8; 32], None, sim.now)
     };
-    assert_eq!(start(3).authorize(Product::Market, Some(&second), sim.now), Ok(1));
-    refused(&start(1).authorize(Product::Market, Some(&second), sim.now).unwrap_err(), "e-session-0007");
+    assert_eq!(start(3).authorize(Product::Market, Some(&second), "config", sim.now), Ok(1));
+    refused(
+        &start(1).authorize(Product::Market, Some(&second), "config", sim.now).unwrap_err(),
+        "e-session-0007",
+    );
     assert_eq!(start(3).state(sim.now)["accounts"][2]["logins"]["interactive"], 1);
 }
