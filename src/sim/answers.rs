@@ -6,13 +6,19 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::sim::sessions::{Product, Session, USER};
+use crate::sim::sessions::{Product, Session};
 
-/// Status and JSON body of one answer.
+/// What a proxy says when the server behind it does not answer, in nginx's words.
+const UNAVAILABLE: &str = "<html>\r\n<head><title>Unavailable</title></head>\r\n<body>\r\n<center><h1>Unavailable</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
+
+/// One answer; most bodies are JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: String,
+    pub(crate) is_html: bool,
+    /// Seconds of a `Retry-After`.
+    pub(crate) retry_after_s: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -34,12 +40,22 @@ impl Answer {
 
     fn new(status: u16, kind: &str, code: &str, description: &str, result: Value) -> Self {
         let envelope = Envelope { r#type: kind, code, description, result };
-        Self { status, body: serde_json::to_string(&envelope).unwrap_or_default() }
+        Self::json(status, serde_json::to_string(&envelope).unwrap_or_default())
+    }
+
+    /// Any JSON.
+    pub(crate) const fn json(status: u16, body: String) -> Self {
+        Self { status, body, is_html: false, retry_after_s: None }
+    }
+
+    /// A proxy's page. Never assume an error body is JSON.
+    pub(crate) fn unavailable(status: u16) -> Self {
+        Self { status, body: UNAVAILABLE.to_owned(), is_html: true, retry_after_s: None }
     }
 
     /// Any JSON of our own, not in the venue's envelope.
     pub(crate) fn plain(value: &Value) -> Self {
-        Self { status: 200, body: value.to_string() }
+        Self::json(200, value.to_string())
     }
 
     pub(crate) fn invalid_token() -> Self {
@@ -71,14 +87,24 @@ impl Answer {
         }
     }
 
-    pub(crate) fn login(product: Product, token: &str) -> Self {
+    /// Code and text are composed: no source shows one.
+    pub(crate) fn wrong_access_token() -> Self {
+        Self::error(400, "e-user-0002", "Invalid Access Token", json!({}))
+    }
+
+    /// Code and text are composed: no source shows one.
+    pub(crate) fn disabled_app_key() -> Self {
+        Self::error(400, "e-response-0011", "App Key is disabled", json!({}))
+    }
+
+    pub(crate) fn login(product: Product, user: &str, token: &str) -> Self {
         match product {
             Product::Market => Self::success(
                 "s-response-0010",
                 "Provided Valid Credentials",
                 json!({
                     "token": token,
-                    "userID": USER,
+                    "userID": user,
                     "appVersion": "5.0.15",
                     "application_expiry_date": "31-12-2099",
                 }),
@@ -96,10 +122,10 @@ impl Answer {
                         "dayOrNet": ["DAY", "NET"],
                         "exchangeSegments": ["NSECM", "NSEFO", "NSECD", "BSECM", "BSEFO", "MCXFO"],
                     },
-                    "clientCodes": [USER],
+                    "clientCodes": [user],
                     "exchangeSegmentArray": [],
                     "token": token,
-                    "userID": USER,
+                    "userID": user,
                     "isInvestorClient": true,
                     "isOneTouchUser": false,
                 }),
@@ -138,14 +164,14 @@ impl Answer {
         )
     }
 
-    pub(crate) fn profile() -> Self {
+    pub(crate) fn profile(user: &str) -> Self {
         let segments =
             [("NSECM", 1), ("NSEFO", 2), ("NSECD", 3), ("BSECM", 11), ("BSEFO", 12), ("MCXFO", 51)];
         let details: serde_json::Map<String, Value> = segments
             .into_iter()
             .map(|(name, number)| {
                 let detail =
-                    json!({"ClientId": USER, "ExchangeSegNumber": number, "Enabled": true, "ParticipantCode": ""});
+                    json!({"ClientId": user, "ExchangeSegNumber": number, "Enabled": true, "ParticipantCode": ""});
                 (name.to_owned(), detail)
             })
             .collect();
@@ -153,7 +179,7 @@ impl Answer {
             "s-user-0001",
             "User profile",
             json!({
-                "ClientId": USER, "ClientName": "SIMULATED CLIENT", "EmailId": "", "MobileNo": "", "PAN": "",
+                "ClientId": user, "ClientName": "SIMULATED CLIENT", "EmailId": "", "MobileNo": "", "PAN": "",
                 "IncludeInAutoSquareoff": false, "IsProClient": false, "IsInvestorClient": true,
                 "ResidentialAddress": "", "OfficeAddress": "", "ClientBankInfoList": [],
                 "ClientExchangeDetailsList": details,
@@ -162,7 +188,7 @@ impl Answer {
     }
 
     /// Ten lakh rupees in cash, nothing used. Misspellings are the venue's.
-    pub(crate) fn balance() -> Self {
+    pub(crate) fn balance(user: &str) -> Self {
         let zero = "0";
         Self::success(
             "s-user-0002",
@@ -182,14 +208,14 @@ impl Answer {
                     "marginUtilized": {"MarginUsed": "0.00", "LimitUsed": "NaN", "TotalSpanMargin": zero,
                         "ExposureMarginPresent": zero, "CNCAmountUsed": zero},
                     "limitsAssigned": {"CNCLimit": zero, "TurnoverLimitPresent": zero},
-                    "AccountID": USER,
+                    "AccountID": user,
                 },
             }]}),
         )
     }
 
     /// A book nobody can have filled, by the last part of its path; `None` if there is no such.
-    pub(crate) fn empty_book(path: &str) -> Option<Self> {
+    pub(crate) fn empty_book(path: &str, user: &str) -> Option<Self> {
         Some(match path {
             "orders" | "orders/dealerorderbook" => {
                 Self::success("s-user-0001", "Success order book", json!([]))
@@ -202,7 +228,7 @@ impl Answer {
             "portfolio/holdings" => Self::success(
                 "s-portfolio-0013",
                 "Success holding",
-                json!({ "ClientId": USER, "RMSHoldings": { "Holdings": {} } }),
+                json!({ "ClientId": user, "RMSHoldings": { "Holdings": {} } }),
             ),
             _ => return None,
         })

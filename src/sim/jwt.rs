@@ -26,7 +26,8 @@ pub(crate) struct Claims {
     /// Seconds since 1970.
     pub(crate) iat: i64,
     /// Seconds since 1970.
-    pub(crate) exp: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) exp: Option<i64>,
     pub(crate) jti: String,
 }
 
@@ -83,7 +84,7 @@ mod tests {
             unique_key: None,
             is_interactive: Some(true),
             iat: 1_770_694_200,
-            exp: 1_770_780_600,
+            exp: Some(1_770_780_600),
             jti: "x".to_owned(),
         };
         let token = key.sign(&claims);

@@ -6,6 +6,7 @@
 //! over the wire is written here from the venue's documents, apart from the decoders in
 //! `broker::xts`, so that each checks the other.
 
+mod accounts;
 mod answers;
 mod core;
 mod encode;
@@ -16,8 +17,12 @@ mod server;
 mod sessions;
 mod settings;
 mod state;
+#[cfg(test)]
+mod tests;
 
+pub use accounts::{DemoAccount, DemoKeys};
 pub use market::CaptureError;
 pub use server::{Error, SimServer, run_alone};
-pub use sessions::DemoKeys;
-pub use settings::{Hours, Layout, Prices, Settings};
+pub use settings::{Hours, Layout, Prices, Settings, SocketEnd};
+#[cfg(test)]
+pub(crate) use tests::memory;

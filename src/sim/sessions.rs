@@ -1,13 +1,10 @@
-//! Who may log in, and what a live session is. Pure data.
+//! The products, and what a live session is. Pure data.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
 use crate::market::{InstrumentId, Segment};
-
-/// The one user of the simulated broker.
-pub(crate) const USER: &str = "SIM01";
 
 /// The two products of XTS; their tokens are not interchangeable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,41 +26,6 @@ impl Product {
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|p| p.as_str() == text)
-    }
-}
-
-/// The keys that log in to the simulated broker. They open nothing else, so they are no secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DemoKeys {
-    /// App key of the market-data product.
-    pub market_app_key: String,
-    /// Its secret.
-    pub market_secret_key: String,
-    /// App key of the interactive product.
-    pub interactive_app_key: String,
-    /// Its secret.
-    pub interactive_secret_key: String,
-}
-
-impl Default for DemoKeys {
-    /// Always the same, so that scripts can keep them. Of the venue's form: 22 lower-case hex
-    /// digits, and about ten characters with some that a form must encode.
-    fn default() -> Self {
-        Self {
-            market_app_key: "5100da7a0f1e2d3c4b5a69".to_owned(),
-            market_secret_key: "Demo$mk@1+".to_owned(),
-            interactive_app_key: "5100ac710f1e2d3c4b5a69".to_owned(),
-            interactive_secret_key: "Demo#in&2%".to_owned(),
-        }
-    }
-}
-
-impl DemoKeys {
-    pub(crate) fn pair(&self, product: Product) -> (&str, &str) {
-        match product {
-            Product::Market => (&self.market_app_key, &self.market_secret_key),
-            Product::Interactive => (&self.interactive_app_key, &self.interactive_secret_key),
-        }
     }
 }
 

@@ -4,7 +4,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
+
+use super::accounts::MAX_ACCOUNTS;
+use crate::market::TimeOfDay;
 
 /// When instruments trade.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -41,6 +44,30 @@ pub enum Layout {
     C,
 }
 
+/// What happens to the sockets of a session that ends. All three were seen on live servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SocketEnd {
+    /// They are closed.
+    #[default]
+    Close,
+    /// They get a `logout` event and stay open, without data.
+    Logout,
+    /// They stay open, without data.
+    Silent,
+}
+
+impl SocketEnd {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        match text {
+            "close" => Some(Self::Close),
+            "logout" => Some(Self::Logout),
+            "silent" => Some(Self::Silent),
+            _ => None,
+        }
+    }
+}
+
 /// The `[sim]` section of the configuration.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -57,12 +84,19 @@ pub struct Settings {
     pub pace: f64,
     /// Seeds the walk and the mapping of a replay onto instruments.
     pub seed: u64,
+    /// Demo accounts, each with keys of its own. From 1 to 16.
+    pub accounts: usize,
     /// Subscriptions one session may hold; an instrument and message code count one.
     pub max_subscriptions: usize,
     /// Where `tickgate sim` listens. Inside `serve` the simulator takes a free port.
     pub listen: SocketAddr,
     /// Life of a token.
     pub token_life_s: u64,
+    /// Time of day in India at which every token of every account ends; `None`: never.
+    #[serde(deserialize_with = "time_or_empty")]
+    pub nightly_cut_ist: Option<TimeOfDay>,
+    /// What happens to sockets then.
+    pub nightly_sockets: SocketEnd,
     /// Between two heartbeats of a client, as the open packet says.
     pub ping_interval_ms: u64,
     /// Grace after that before a silent client is dropped.
@@ -75,6 +109,9 @@ pub struct Settings {
     pub engine_io: u8,
     /// Whether interactive logins must fetch a `uniqueKey` by hostlookup first.
     pub hostlookup: bool,
+    /// What interactive logins must bring as `accessToken`, each text for one login; empty: none
+    /// is needed.
+    pub access_token: String,
     /// Whether a subscription's answer carries the snapshot `listQuotes` on the binary prefix
     /// too. Some servers leave it out there.
     pub list_quotes: bool,
@@ -89,15 +126,19 @@ impl Default for Settings {
             replay_loop: false,
             pace: 1.0,
             seed: 1,
+            accounts: 1,
             max_subscriptions: 1000,
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3000),
             token_life_s: 86_400,
+            nightly_cut_ist: None,
+            nightly_sockets: SocketEnd::default(),
             ping_interval_ms: 25_000,
             ping_timeout_ms: 60_000,
             rate_limit_per_s: 0,
             layout: Layout::default(),
             engine_io: 3,
             hostlookup: false,
+            access_token: String::new(),
             list_quotes: true,
         }
     }
@@ -114,6 +155,7 @@ impl Settings {
             found.push(("engine_io", "must be 3 or 4".to_owned()));
         }
         for (key, value, most) in [
+            ("accounts", self.accounts as u64, MAX_ACCOUNTS as u64),
             ("max_subscriptions", self.max_subscriptions as u64, 100_000),
             ("token_life_s", self.token_life_s, 366 * 86_400),
             ("ping_interval_ms", self.ping_interval_ms, 3_600_000),
@@ -127,6 +169,12 @@ impl Settings {
     }
 }
 
+/// `HH:MM`, or nothing.
+fn time_or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TimeOfDay>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(de::Error::custom) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +185,12 @@ mod tests {
         let settings: Settings = toml::from_str("prices = \"replay\"\npace = 20.0").unwrap();
         assert_eq!((settings.prices, settings.pace, settings.seed), (Prices::Replay, 20.0, 1));
         assert!(toml::from_str::<Settings>("price = \"walk\"").is_err());
+        let settings: Settings =
+            toml::from_str("nightly_cut_ist = \"03:00\"\nnightly_sockets = \"silent\"").unwrap();
+        assert_eq!(settings.nightly_cut_ist, TimeOfDay::new(3, 0));
+        assert_eq!(settings.nightly_sockets, SocketEnd::Silent);
+        assert_eq!(toml::from_str::<Settings>("nightly_cut_ist = \"\"").unwrap(), Settings::default());
+        assert!(toml::from_str::<Settings>("nightly_cut_ist = \"3\"").is_err());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The simulated broker, over real sockets, as an independent client sees it.
 
+mod nights;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -205,6 +207,29 @@ async fn interactive_has_truthful_empty_books() {
     assert_eq!(client.call("POST", "/interactive/orders", Some(json!({}))).await.0, 404);
     assert_eq!(client.call("DELETE", "/interactive/user/session", None).await.0, 200);
     assert_eq!(client.call("GET", "/interactive/user/profile", None).await.0, 400);
+}
+
+#[tokio::test]
+async fn several_accounts_log_in_side_by_side() {
+    let sim = start(Settings { accounts: 2, ..Settings::default() }, None).await;
+    let all = sim.all_credentials();
+    assert_eq!((all.len(), &all[0].keys), (2, &sim.credentials()));
+    let first = Client::login(&sim).await;
+    let mut second = Client::new(&sim);
+    let body = json!({"appKey": all[1].keys.market_app_key, "secretKey": all[1].keys.market_secret_key});
+    let (status, answer) = second.call("POST", "/apibinarymarketdata/auth/login", Some(body)).await;
+    assert_eq!((status, &answer["result"]["userID"]), (200, &"SIM02".into()), "{answer}");
+    second.token = answer["result"]["token"].as_str().unwrap().to_owned();
+    for client in [&first, &second] {
+        assert_eq!(client.subscribe(1501, &[2885]).await.0, 200);
+    }
+    let expire = json!({"account": "SIM02", "product": "market"});
+    assert_eq!(first.call("POST", "/__sim/expire", Some(expire)).await.1, json!({"expired": 1}));
+    assert_eq!(first.call("POST", "/__sim/expire", Some(json!({"account": "SIM03"}))).await.0, 400);
+    assert_eq!(first.subscribe(1501, &[3045]).await.0, 200);
+    assert_eq!(second.subscribe(1501, &[3045]).await.1["code"], "e-session-0007");
+    let (_, state) = first.call("GET", "/__sim/state", None).await;
+    assert_eq!(state["accounts"][1]["keys"]["market_app_key"], all[1].keys.market_app_key.as_str());
 }
 
 #[tokio::test]

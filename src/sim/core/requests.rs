@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Core, feed};
+use super::Core;
+use super::publish::bit;
 use crate::market::{InstrumentId, Segment};
 use crate::sim::answers::Answer;
 use crate::sim::encode::{Message, code, json};
@@ -24,13 +25,13 @@ struct Wanted {
 impl Core {
     /// `POST …/instruments/subscription`. All or nothing: one instrument that is subscribed
     /// already, or one too many, refuses the batch (seen on live servers).
-    pub(crate) fn subscribe(&mut self, body: &Value, is_binary: bool) -> Answer {
+    pub(crate) fn subscribe(&mut self, account: usize, body: &Value, is_binary: bool) -> Answer {
         let wanted = match self.wanted_in(body) {
             Ok(wanted) => wanted,
             Err(answer) => return answer,
         };
         let limit = self.settings.max_subscriptions;
-        let Some(session) = self.sessions.market.as_mut() else { return Answer::invalid_token() };
+        let Some(session) = &self.accounts[account].sessions.market else { return Answer::invalid_token() };
         let mut added = session.subscriptions.clone();
         for &id in &wanted.ids {
             if !added.insert(Subscription { id, code: wanted.code }) {
@@ -41,9 +42,7 @@ impl Core {
             return Answer::too_many_subscriptions(session, limit, wanted.ids.len());
         }
         let remaining = limit - added.len();
-        session.subscriptions = added;
-        self.dirty = true;
-        self.recount();
+        self.set_subscriptions(account, added);
         if is_binary && !self.settings.list_quotes {
             return Answer::success(
                 "s-session-0001",
@@ -66,23 +65,21 @@ impl Core {
 
     /// `PUT …/instruments/subscription`. What is there is removed; if nothing is, that is an
     /// error. How live servers treat a mixed batch is not known.
-    pub(crate) fn unsubscribe(&mut self, body: &Value) -> Answer {
+    pub(crate) fn unsubscribe(&mut self, account: usize, body: &Value) -> Answer {
         let wanted = match self.wanted_in(body) {
             Ok(wanted) => wanted,
             Err(answer) => return answer,
         };
         let limit = self.settings.max_subscriptions;
-        let Some(session) = self.sessions.market.as_mut() else { return Answer::invalid_token() };
+        let Some(session) = &self.accounts[account].sessions.market else { return Answer::invalid_token() };
         let before = session.subscriptions.len();
-        for &id in &wanted.ids {
-            session.subscriptions.remove(&Subscription { id, code: wanted.code });
-        }
-        let remaining = limit.saturating_sub(session.subscriptions.len());
-        if session.subscriptions.len() == before {
+        let mut left = session.subscriptions.clone();
+        left.retain(|s| s.code != wanted.code || !wanted.ids.contains(&s.id));
+        let remaining = limit.saturating_sub(left.len());
+        if left.len() == before {
             return Answer::not_subscribed(remaining);
         }
-        self.dirty = true;
-        self.recount();
+        self.set_subscriptions(account, left);
         Answer::success(
             "s-response-0001",
             "Instrument subscription deleted!",
@@ -169,7 +166,7 @@ impl Core {
 
     fn wanted_in(&self, body: &Value) -> Result<Wanted, Answer> {
         let wanted = body.get("xtsMessageCode").and_then(integer);
-        let Some(wanted) = wanted.and_then(|c| u16::try_from(c).ok()).filter(|&c| feed::bit(c) != 0) else {
+        let Some(wanted) = wanted.and_then(|c| u16::try_from(c).ok()).filter(|&c| bit(c) != 0) else {
             return Err(Answer::bad_request("xtsMessageCode is none of 1501, 1502, 1510, 1512"));
         };
         let spelled = body.get("instruments").and_then(Value::as_array).cloned().unwrap_or_default();

@@ -7,61 +7,35 @@ use crate::clock::UnixNanos;
 use crate::market::{Exchange, Level};
 use crate::sim::sessions::Product;
 use crate::sim::settings::{Hours, Prices};
+use crate::sim::state::Counters;
 
 impl Core {
-    /// `GET /__sim/state`.
+    /// `GET /__sim/state`: totals, the first account's session, and every account.
     pub(crate) fn state(&self, now: UnixNanos) -> Value {
-        let session = |product| {
-            self.sessions.get(product).as_ref().map(|s| {
-                json!({
-                    "issued_at": UnixNanos::from_secs(s.issued_at).to_string(),
-                    "expires_at": UnixNanos::from_secs(s.expires_at).to_string(),
-                    "seconds_left": s.expires_at - now.as_secs(),
-                })
-            })
-        };
-        let subscriptions: Vec<_> = self
-            .sessions
-            .market
-            .iter()
-            .flat_map(|s| &s.subscriptions)
-            .map(|s| json!({ "segment": s.id.segment.number(), "id": s.id.code, "code": s.code }))
-            .collect();
-        let counters = &self.counters;
+        let first = self.account_view(0, now);
+        let total = self.total();
         json!({
-            "demo_keys": {
-                "market_app_key": self.keys.market_app_key,
-                "market_secret_key": self.keys.market_secret_key,
-                "interactive_app_key": self.keys.interactive_app_key,
-                "interactive_secret_key": self.keys.interactive_secret_key,
-            },
+            "demo_keys": first["keys"],
             "uptime_s": now.since(self.started).as_secs(),
-            "logins": counters.logins,
-            "refusals": {
-                "market": counters.refusals.market,
-                "interactive": counters.refusals.interactive,
-                "token": counters.tokens_refused,
-                "rate_limited": counters.rate_limited,
-            },
-            "sessions": {
-                "market": session(Product::Market),
-                "interactive": session(Product::Interactive),
-            },
+            "logins": total.logins,
+            "refusals": refusals(&total),
+            "sessions": first["sessions"],
             "token_life_s": self.token_life_s.unwrap_or(self.settings.token_life_s),
             "sockets": {
-                "market": self.sockets_of(Product::Market),
-                "interactive": self.sockets_of(Product::Interactive),
+                "market": self.sockets_of(None, Product::Market),
+                "interactive": self.sockets_of(None, Product::Interactive),
                 "binary": self.binary_sockets(),
-                "opened": counters.sockets,
+                "opened": total.sockets,
             },
-            "subscriptions": {
-                "count": subscriptions.len(),
-                "limit": self.settings.max_subscriptions,
-                "list": subscriptions,
-            },
+            "subscriptions": first["subscriptions"],
+            "accounts": (0..self.accounts.len()).map(|a| self.account_view(a, now)).collect::<Vec<_>>(),
             "instruments": self.market.catalogue().listings().len(),
             "date": self.market.catalogue().date.to_string(),
             "muted": self.market.is_muted(),
+            "nightly_cut_ist": self.settings.nightly_cut_ist.map(|t| t.to_string()),
+            "away": self.is_away(now),
+            "turned_away": self.turned_away(),
+            "login_faults": self.faults_view(),
             "hours": match self.settings.hours {
                 Hours::Always => "always",
                 Hours::Exchange => "exchange",
@@ -78,6 +52,58 @@ impl Core {
             "updates": self.market.updates(),
             "messages": self.messages,
         })
+    }
+
+    fn account_view(&self, account: usize, now: UnixNanos) -> Value {
+        let owner = &self.accounts[account];
+        let keys = &owner.demo.keys;
+        let session = |product| {
+            owner.sessions.get(product).as_ref().map(|s| {
+                json!({
+                    "issued_at": UnixNanos::from_secs(s.issued_at).to_string(),
+                    "expires_at": UnixNanos::from_secs(s.expires_at).to_string(),
+                    "seconds_left": s.expires_at - now.as_secs(),
+                })
+            })
+        };
+        let subscriptions: Vec<_> = owner
+            .subscriptions()
+            .map(|s| json!({ "segment": s.id.segment.number(), "id": s.id.code, "code": s.code }))
+            .collect();
+        json!({
+            "user": owner.demo.user,
+            "keys": {
+                "market_app_key": keys.market_app_key,
+                "market_secret_key": keys.market_secret_key,
+                "interactive_app_key": keys.interactive_app_key,
+                "interactive_secret_key": keys.interactive_secret_key,
+            },
+            "logins": owner.counters.logins,
+            "refusals": refusals(&owner.counters),
+            "sessions": {
+                "market": session(Product::Market),
+                "interactive": session(Product::Interactive),
+            },
+            "sockets": {
+                "market": self.sockets_of(Some(account), Product::Market),
+                "interactive": self.sockets_of(Some(account), Product::Interactive),
+                "opened": owner.counters.sockets,
+            },
+            "subscriptions": {
+                "count": subscriptions.len(),
+                "limit": self.settings.max_subscriptions,
+                "list": subscriptions,
+            },
+        })
+    }
+
+    /// What all accounts count together, and what concerned none.
+    fn total(&self) -> Counters {
+        let mut total = self.stray.clone();
+        for account in &self.accounts {
+            total.add(&account.counters);
+        }
+        total
     }
 
     /// `GET /__sim/truth`: the last values of every instrument, prices as exact decimal text.
@@ -123,6 +149,15 @@ impl Core {
             "instruments": instruments,
         })
     }
+}
+
+fn refusals(counters: &Counters) -> Value {
+    json!({
+        "market": counters.refusals.market,
+        "interactive": counters.refusals.interactive,
+        "token": counters.tokens_refused,
+        "rate_limited": counters.rate_limited,
+    })
 }
 
 fn side(levels: &[Level]) -> Vec<Value> {

@@ -1,12 +1,20 @@
 //! `/__sim/…`: what tests ask the simulator and tell it to do. Not the venue's protocol.
 
+use std::time::Duration;
+
 use actix_web::http::Method;
 use serde_json::{Value, json};
 
 use super::Shared;
+use crate::clock::UnixNanos;
 use crate::sim::answers::Answer;
-use crate::sim::core::SocketEnd;
+use crate::sim::core::{Away, Core, LoginFault};
 use crate::sim::sessions::Product;
+use crate::sim::settings::SocketEnd;
+
+/// What may be posted.
+const CONTROLS: [&str; 7] =
+    ["token_life", "access_token", "expire", "drop", "restart", "login_faults", "mute"];
 
 /// The answer to a request below `/__sim/`; `None` if there is no such path. A web page
 /// (`is_foreign`: it sends an origin) may not control the simulator.
@@ -17,10 +25,12 @@ pub(super) fn answer(
     is_foreign: bool,
     shared: &Shared,
 ) -> Option<Answer> {
+    let look = |ask: fn(&mut Core, UnixNanos) -> Value| Some(Answer::plain(&shared.with(ask)));
     match (method, path) {
-        (&Method::GET, "state") => return Some(Answer::plain(&shared.with(|core, now| core.state(now)))),
-        (&Method::GET, "truth") => return Some(Answer::plain(&shared.with(|core, now| core.truth(now)))),
-        (&Method::POST, "token_life" | "expire" | "drop" | "mute") => {}
+        (&Method::GET, "state") => return look(|core, now| core.state(now)),
+        (&Method::GET, "truth") => return look(|core, now| core.truth(now)),
+        (&Method::GET, "logins") => return look(|core, _| core.logins_view()),
+        (&Method::POST, path) if CONTROLS.contains(&path) => {}
         _ => return None,
     }
     if is_foreign {
@@ -37,25 +47,43 @@ fn control(path: &str, body: &Value, shared: &Shared) -> Result<Answer, &'static
             shared.change(|core, _| core.set_token_life(seconds));
             json!({ "seconds": seconds })
         }
+        "access_token" => {
+            let token = body["token"].as_str().ok_or("token must be a text")?;
+            shared.with(|core, _| core.set_access_token(token));
+            json!({ "required": !token.is_empty() })
+        }
         "expire" => {
-            let product = match &body["product"] {
-                Value::Null => None,
-                Value::String(text) => {
-                    Some(Product::parse(text).ok_or("product must be market or interactive")?)
-                }
-                _ => return Err("product must be market or interactive"),
-            };
-            let sockets = match body["sockets"].as_str().unwrap_or("close") {
-                "close" => SocketEnd::Close,
-                "logout" => SocketEnd::Logout,
-                "silent" => SocketEnd::Silent,
-                _ => return Err("sockets must be close, logout or silent"),
-            };
-            json!({ "expired": shared.change(|core, _| core.expire(product, sockets)) })
+            let (account, product) = whose(body, shared)?;
+            let sockets = SocketEnd::parse(body["sockets"].as_str().unwrap_or("close"));
+            let sockets = sockets.ok_or("sockets must be close, logout or silent")?;
+            json!({ "expired": shared.change(|core, _| core.expire(account, product, sockets)) })
         }
         "drop" => {
+            let (account, product) = whose(body, shared)?;
             let clean = body["clean"].as_bool().unwrap_or(false);
-            json!({ "dropped": shared.with(|core, _| core.drop_sockets(clean)) })
+            json!({ "dropped": shared.with(|core, _| core.drop_sockets(account, product, clean)) })
+        }
+        "restart" => {
+            let down = body["down_ms"].as_u64().filter(|&ms| ms <= 3_600_000);
+            let down = down.ok_or("down_ms must be from 0 to 3600000")?;
+            let forget = body["forget"].as_bool().unwrap_or(false);
+            let manner = match body["manner"].as_str() {
+                None => None,
+                Some("html") => Some(Away::BadGateway),
+                Some("close") => Some(Away::HangUp),
+                Some(_) => return Err("manner must be html or close"),
+            };
+            shared.change(|core, now| core.restart(Duration::from_millis(down), forget, manner, now));
+            json!({ "down_ms": down, "forget": forget })
+        }
+        "login_faults" if body["clear"] == true => {
+            shared.with(|core, _| core.clear_login_faults());
+            json!({ "waiting": 0 })
+        }
+        "login_faults" => {
+            let (account, product) = whose(body, shared)?;
+            let fault = LoginFault::parse(body, account, product)?;
+            json!({ "waiting": shared.with(|core, _| core.add_login_fault(fault)) })
         }
         _ => {
             let on = body["on"].as_bool().ok_or("on must be true or false")?;
@@ -66,6 +94,26 @@ fn control(path: &str, body: &Value, shared: &Shared) -> Result<Answer, &'static
     Ok(Answer::plain(&done))
 }
 
+/// Whom a control is for: account and product; `None` means all accounts, or both products.
+fn whose(body: &Value, shared: &Shared) -> Result<(Option<usize>, Option<Product>), &'static str> {
+    let account = match &body["account"] {
+        Value::Null => None,
+        user => {
+            let user = user.as_str().unwrap_or_default();
+            let found = shared.with(|core, _| core.account_of_user(user));
+            Some(found.ok_or("account must be a user of /__sim/state")?)
+        }
+    };
+    let product = match &body["product"] {
+        Value::Null => None,
+        text => {
+            let found = Product::parse(text.as_str().unwrap_or_default());
+            Some(found.ok_or("product must be market or interactive")?)
+        }
+    };
+    Ok((account, product))
+}
+
 fn wrong(status: u16, what: &str) -> Answer {
-    Answer { status, body: json!({ "error": what }).to_string() }
+    Answer::json(status, json!({ "error": what }).to_string())
 }

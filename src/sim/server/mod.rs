@@ -1,5 +1,6 @@
 //! The simulated broker on a port, with a thread of its own. Holds no rule; those are `core`.
 
+mod away;
 mod control;
 mod rest;
 mod socket;
@@ -18,9 +19,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use crate::clock::{Clock, UnixNanos};
+use crate::sim::accounts::{DemoAccount, DemoKeys};
 use crate::sim::core::{Core, Out, SocketId};
 use crate::sim::market::{Capture, CaptureError};
-use crate::sim::sessions::DemoKeys;
 use crate::sim::settings::{Prices, Settings};
 use crate::sim::state::StateFile;
 
@@ -82,7 +83,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct SimServer {
     address: SocketAddr,
-    keys: DemoKeys,
+    accounts: Vec<DemoAccount>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -118,7 +119,7 @@ impl SimServer {
         let listener = bind(listen, core.port())?;
         let address = listener.local_addr().map_err(|source| Error::Listen { address: listen, source })?;
         core.set_port(address.port());
-        let keys = core.keys().clone();
+        let accounts = core.demo_accounts();
 
         let locked = Locked { core, links: HashMap::new(), next_socket: 1 };
         let shared = Arc::new(Shared { locked: Mutex::new(locked), file: Mutex::new(file), clock, settings });
@@ -138,7 +139,7 @@ impl SimServer {
             Err(_) => return Err(Error::Thread(std::io::Error::other("it ended at once"))),
         }
         tracing::info!(%address, "simulated broker listens");
-        Ok(Self { address, keys, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, accounts, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it listens.
@@ -146,9 +147,14 @@ impl SimServer {
         self.address
     }
 
-    /// The keys that log in to it.
+    /// The keys that log in to its first account.
     pub fn credentials(&self) -> DemoKeys {
-        self.keys.clone()
+        self.accounts.first().map(|a| a.keys.clone()).unwrap_or_default()
+    }
+
+    /// Every account with its keys, the first one first.
+    pub fn all_credentials(&self) -> Vec<DemoAccount> {
+        self.accounts.clone()
     }
 
     /// Stops it and waits for its end. Sockets break off.
@@ -227,6 +233,7 @@ async fn serve(
     let server =
         HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(rest::dispatch)))
             .workers(1)
+            .on_connect(away::remember)
             .tcp_nodelay(true)
             .disable_signals()
             .shutdown_timeout(1)

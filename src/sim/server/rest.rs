@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use futures::StreamExt as _;
 use serde_json::Value;
 
-use super::{Shared, control, socket};
+use super::{Shared, away, control, socket};
 use crate::sim::answers::Answer;
 use crate::sim::core::Core;
 use crate::sim::sessions::Product;
@@ -37,6 +37,11 @@ pub(super) async fn dispatch(
 ) -> HttpResponse {
     let path = request.path().trim_end_matches('/').to_owned();
     let shared = shared.into_inner();
+    if !path.starts_with("/__sim/")
+        && let Some(away) = shared.with(Core::turn_away)
+    {
+        return away::end(&request, away);
+    }
     let Some((first, rest)) = path.trim_start_matches('/').split_once('/') else {
         let is_lookup = path.eq_ignore_ascii_case("/hostlookup") && request.method() == Method::POST;
         let answer = if is_lookup {
@@ -78,30 +83,66 @@ pub(super) async fn dispatch(
         let is_foreign = request.headers().contains_key(header::ORIGIN);
         return respond(control::answer(asked.method, rest, &asked.body, is_foreign, &shared));
     }
-    respond(if market.is_some() { market_data(&asked, &shared) } else { interactive(&asked, &shared) })
+    let product = if market.is_some() { Product::Market } else { Product::Interactive };
+    let login = match product {
+        Product::Market => "auth/login",
+        Product::Interactive => "user/session",
+    };
+    if asked.method == Method::POST && rest == login {
+        return log_in(&request, product, &asked.body, &shared).await;
+    }
+    let answer = match product {
+        Product::Market => market_data(&asked, &shared),
+        Product::Interactive => interactive(&asked, &shared),
+    };
+    respond(answer)
+}
+
+/// A login takes as long as the core says, and takes effect even if nobody waits for its answer
+/// any more: this server, as others, finishes what it has begun.
+async fn log_in(request: &HttpRequest, product: Product, body: &Value, shared: &Shared) -> HttpResponse {
+    let arrival = shared.with(|core, now| core.login_arrives(product, body, now));
+    if !arrival.delay.is_zero() {
+        tokio::time::sleep(arrival.delay).await;
+    }
+    let away = shared.with(Core::turn_away);
+    let answer = shared.change(|core, now| core.login_answers(arrival, body, now));
+    match away {
+        Some(away) => away::end(request, away),
+        None => respond(Some(answer)),
+    }
 }
 
 fn market_data(asked: &Request<'_>, shared: &Shared) -> Option<Answer> {
     let product = Product::Market;
     let body = &asked.body;
     Some(match (asked.method, asked.path) {
-        (&Method::POST, "auth/login") => shared.change(|core, now| core.login(product, body, now)),
         // Both work without a token on live servers.
         (&Method::GET, "instruments/indexlist") => {
+            shared.with(|core, now| core.note_token(product, asked.authorization, "indexlist", now));
             Core::index_list(asked.query.get("exchangeSegment").map_or("", String::as_str))
         }
-        (&Method::POST, "instruments/master") => shared.with(|core, _| core.master(body)),
-        (&Method::DELETE, "auth/logout") => authorized(asked, shared, product, |core| core.logout(product)),
+        (&Method::POST, "instruments/master") => shared.with(|core, now| {
+            core.note_token(product, asked.authorization, "master", now);
+            core.master(body)
+        }),
+        (&Method::DELETE, "auth/logout") => {
+            authorized(asked, shared, product, "logout", |core, account| core.logout(account, product))
+        }
         (&Method::GET, "config/clientConfig") => {
-            authorized(asked, shared, product, |_| Answer::client_config())
+            authorized(asked, shared, product, "config", |_, _| Answer::client_config())
         }
         (&Method::POST, "instruments/subscription") => {
-            authorized(asked, shared, product, |core| core.subscribe(body, asked.is_binary))
+            authorized(asked, shared, product, "subscribe", |core, account| {
+                core.subscribe(account, body, asked.is_binary)
+            })
         }
         (&Method::PUT, "instruments/subscription") => {
-            authorized(asked, shared, product, |core| core.unsubscribe(body))
+            authorized(asked, shared, product, "unsubscribe", |core, account| core.unsubscribe(account, body))
         }
-        (&Method::POST, "instruments/quotes") => authorized(asked, shared, product, |core| core.quotes(body)),
+        (&Method::POST, "instruments/quotes") => {
+            authorized(asked, shared, product, "quotes", |core, _| core.quotes(body))
+        }
         _ => return None,
     })
 }
@@ -109,26 +150,29 @@ fn market_data(asked: &Request<'_>, shared: &Shared) -> Option<Answer> {
 fn interactive(asked: &Request<'_>, shared: &Shared) -> Option<Answer> {
     let product = Product::Interactive;
     Some(match (asked.method, asked.path) {
-        (&Method::POST, "user/session") => shared.change(|core, now| core.login(product, &asked.body, now)),
-        (&Method::DELETE, "user/session") => authorized(asked, shared, product, |core| core.logout(product)),
-        (&Method::GET, "user/profile") => authorized(asked, shared, product, |_| Answer::profile()),
-        (&Method::GET, "user/balance") => authorized(asked, shared, product, |_| Answer::balance()),
-        (&Method::GET, path) => {
-            let book = Answer::empty_book(path)?;
-            authorized(asked, shared, product, |_| book)
+        (&Method::DELETE, "user/session") => {
+            authorized(asked, shared, product, "logout", |core, account| core.logout(account, product))
         }
+        (&Method::GET, path) => return interactive_get(path, asked, shared),
         _ => return None,
     })
+}
+
+fn interactive_get(path: &str, asked: &Request<'_>, shared: &Shared) -> Option<Answer> {
+    let call = Core::interactive_call(path)?;
+    let ask = |core: &mut Core, account| core.interactive_get(account, path);
+    Some(authorized(asked, shared, Product::Interactive, call, ask))
 }
 
 fn authorized(
     asked: &Request<'_>,
     shared: &Shared,
     product: Product,
-    ask: impl FnOnce(&mut Core) -> Answer,
+    call: &'static str,
+    ask: impl FnOnce(&mut Core, usize) -> Answer,
 ) -> Answer {
-    shared.change(|core, now| match core.authorize(product, asked.authorization, now) {
-        Ok(()) => ask(core),
+    shared.change(|core, now| match core.authorize(product, asked.authorization, call, now) {
+        Ok(account) => ask(core, account),
         Err(answer) => answer,
     })
 }
@@ -137,7 +181,12 @@ fn respond(answer: Option<Answer>) -> HttpResponse {
     match answer {
         Some(answer) => {
             let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            HttpResponse::build(status).content_type("application/json; charset=utf-8").body(answer.body)
+            let content_type = if answer.is_html { "text/html" } else { "application/json; charset=utf-8" };
+            let mut response = HttpResponse::build(status);
+            if let Some(seconds) = answer.retry_after_s {
+                response.insert_header((header::RETRY_AFTER, seconds));
+            }
+            response.content_type(content_type).body(answer.body)
         }
         None => HttpResponse::NotFound().content_type("text/html; charset=utf-8").body(NOT_FOUND),
     }

@@ -77,7 +77,7 @@ pub(super) fn open(
 }
 
 fn engine_error(code: u8, message: &str) -> Answer {
-    Answer { status: 400, body: json!({ "code": code, "message": message }).to_string() }
+    Answer::json(400, json!({ "code": code, "message": message }).to_string())
 }
 
 async fn run(

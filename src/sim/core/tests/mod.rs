@@ -1,7 +1,17 @@
 use std::collections::HashMap;
 
+use serde_json::{Value, json};
+
 use super::*;
 use crate::market::{InstrumentId, Segment};
+use crate::sim::accounts::DemoKeys;
+use crate::sim::answers::Answer;
+use crate::sim::sessions::Product;
+use crate::sim::settings::SocketEnd;
+
+mod nights;
+
+const USER: &str = "SIM01";
 
 /// Tuesday 2026-02-10, 10:15:30 IST.
 const START: UnixNanos = UnixNanos::from_secs(1_770_698_730);
@@ -17,7 +27,12 @@ impl Sim {
     }
 
     fn login(&mut self, product: Product) -> String {
-        let (app_key, secret) = self.core.keys().pair(product);
+        self.login_to(0, product)
+    }
+
+    fn login_to(&mut self, account: usize, product: Product) -> String {
+        let keys = self.core.demo_accounts()[account].keys.clone();
+        let (app_key, secret) = keys.pair(product);
         let body = json!({"appKey": app_key, "secretKey": secret, "source": "WebAPI"});
         let answer = self.core.login(product, &body, self.now);
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -25,7 +40,7 @@ impl Sim {
     }
 
     fn subscribe(&mut self, code: u16, ids: &[u32]) -> Answer {
-        self.core.subscribe(&instruments(code, ids), true)
+        self.core.subscribe(0, &instruments(code, ids), true)
     }
 
     fn connect(&mut self, id: SocketId, token: &str, is_binary: bool) -> Result<(), Answer> {
@@ -76,25 +91,36 @@ fn tokens_have_the_documented_claims_and_end_with_the_next_login() {
     let claims = sim.core.key.verify(&first).unwrap();
     assert_eq!(claims.user_id, "SIM01_5100DA7A0F1E2D3C4B5A69");
     assert_eq!((claims.public_key.as_str(), claims.is_interactive), ("5100da7a0f1e2d3c4b5a69", None));
-    assert_eq!((claims.iat, claims.exp), (START.as_secs(), START.as_secs() + 86_400));
-    assert_eq!(sim.core.authorize(Product::Market, Some(&first), sim.now), Ok(()));
+    assert_eq!((claims.iat, claims.exp), (START.as_secs(), Some(START.as_secs() + 86_400)));
+    assert_eq!(sim.core.authorize(Product::Market, Some(&first), "config", sim.now), Ok(0));
     // A token is for its product, without "Bearer", and there must be one.
-    let error = sim.core.authorize(Product::Interactive, Some(&first), sim.now).unwrap_err();
+    let error = sim.core.authorize(Product::Interactive, Some(&first), "config", sim.now).unwrap_err();
     refused(&error, "e-session-0007");
-    let error = sim.core.authorize(Product::Market, Some(&format!("Bearer {first}")), sim.now).unwrap_err();
+    let error =
+        sim.core.authorize(Product::Market, Some(&format!("Bearer {first}")), "config", sim.now).unwrap_err();
     refused(&error, "e-session-0007");
-    refused(&sim.core.authorize(Product::Market, None, sim.now).unwrap_err(), "e-token-0002");
+    refused(&sim.core.authorize(Product::Market, None, "config", sim.now).unwrap_err(), "e-token-0002");
 
     // Within the same second.
     let second = sim.login(Product::Market);
-    refused(&sim.core.authorize(Product::Market, Some(&first), sim.now).unwrap_err(), "e-session-0007");
-    assert_eq!(sim.core.authorize(Product::Market, Some(&second), sim.now), Ok(()));
+    refused(
+        &sim.core.authorize(Product::Market, Some(&first), "config", sim.now).unwrap_err(),
+        "e-session-0007",
+    );
+    assert_eq!(sim.core.authorize(Product::Market, Some(&second), "config", sim.now), Ok(0));
     let interactive = sim.login(Product::Interactive);
     assert_eq!(sim.core.key.verify(&interactive).unwrap().is_interactive, Some(true));
-    assert_eq!(sim.core.authorize(Product::Market, Some(&second), sim.now), Ok(()), "products are separate");
+    assert_eq!(
+        sim.core.authorize(Product::Market, Some(&second), "config", sim.now),
+        Ok(0),
+        "products are separate"
+    );
 
-    sim.core.logout(Product::Market);
-    refused(&sim.core.authorize(Product::Market, Some(&second), sim.now).unwrap_err(), "e-session-0007");
+    sim.core.logout(0, Product::Market);
+    refused(
+        &sim.core.authorize(Product::Market, Some(&second), "config", sim.now).unwrap_err(),
+        "e-session-0007",
+    );
     let state = sim.core.state(sim.now);
     assert_eq!(state["logins"], json!({"market": 2, "interactive": 1}));
     assert_eq!(state["refusals"]["token"], 5);
@@ -103,7 +129,7 @@ fn tokens_have_the_documented_claims_and_end_with_the_next_login() {
 #[test]
 fn wrong_credentials_are_refused_and_counted() {
     let mut sim = Sim::new(Settings::default());
-    let body = json!({"appKey": sim.core.keys().market_app_key, "secretKey": "wrong"});
+    let body = json!({"appKey": DemoKeys::default().market_app_key, "secretKey": "wrong"});
     refused(&sim.core.login(Product::Market, &body, START), "e-response-0010");
     refused(&sim.core.login(Product::Interactive, &Value::Null, START), "e-user-0001");
     let state = sim.core.state(START);
@@ -114,7 +140,8 @@ fn wrong_credentials_are_refused_and_counted() {
 #[test]
 fn hostlookup_gives_a_key_for_one_login() {
     let mut sim = Sim::new(Settings { hostlookup: true, ..Settings::default() });
-    let (app_key, secret) = sim.core.keys().pair(Product::Interactive);
+    let keys = DemoKeys::default();
+    let (app_key, secret) = keys.pair(Product::Interactive);
     let mut body = json!({"appKey": app_key, "secretKey": secret});
     refused(&sim.core.login(Product::Interactive, &body, START), "e-user-0001");
     let lookup = json!({"accesspassword": "2021HostLookUpAccess", "version": "interactive_1.0.1"});
@@ -134,13 +161,13 @@ fn the_rate_limit_comes_after_the_token() {
     let mut sim = Sim::new(Settings { rate_limit_per_s: 2, ..Settings::default() });
     let token = sim.login(Product::Market);
     for _ in 0..2 {
-        assert_eq!(sim.core.authorize(Product::Market, Some(&token), START), Ok(()));
+        assert_eq!(sim.core.authorize(Product::Market, Some(&token), "config", START), Ok(0));
     }
-    let error = sim.core.authorize(Product::Market, Some(&token), START).unwrap_err();
+    let error = sim.core.authorize(Product::Market, Some(&token), "config", START).unwrap_err();
     assert_eq!((error.status, &parsed(&error)["code"]), (429, &"e-apirl-0004".into()));
-    refused(&sim.core.authorize(Product::Market, Some("x"), START).unwrap_err(), "e-session-0007");
+    refused(&sim.core.authorize(Product::Market, Some("x"), "config", START).unwrap_err(), "e-session-0007");
     let later = UnixNanos::from_secs(START.as_secs() + 1);
-    assert_eq!(sim.core.authorize(Product::Market, Some(&token), later), Ok(()));
+    assert_eq!(sim.core.authorize(Product::Market, Some(&token), "config", later), Ok(0));
 }
 
 #[test]
@@ -169,19 +196,19 @@ fn subscriptions_are_all_or_nothing_and_belong_to_the_session() {
     assert_eq!(result(&sim.subscribe(1502, &[2885]))["Remaining_Subscription_Count"], 0);
     refused(&sim.subscribe(1501, &[4]), "e-instrument-0001");
     refused(
-        &sim.core.subscribe(&json!({"xtsMessageCode": 1505, "instruments": [{}]}), true),
+        &sim.core.subscribe(0, &json!({"xtsMessageCode": 1505, "instruments": [{}]}), true),
         "e-response-0001",
     );
 
-    let answer = sim.core.unsubscribe(&instruments(1501, &[2885, 1660]));
+    let answer = sim.core.unsubscribe(0, &instruments(1501, &[2885, 1660]));
     assert_eq!(result(&answer)["Remaining_Subscription_Count"], 1);
-    refused(&sim.core.unsubscribe(&instruments(1501, &[2885])), "e-session-0003");
+    refused(&sim.core.unsubscribe(0, &instruments(1501, &[2885])), "e-session-0003");
 
     // They outlive the process, and not the login.
     let saved: Saved = serde_json::from_str(&serde_json::to_string(&sim.core.take_saved()).unwrap()).unwrap();
     let settings = Settings { max_subscriptions: 3, ..Settings::default() };
     let mut again = Sim { core: Core::start(settings, Some(saved), [8; 32], None, START), now: START };
-    assert_eq!(again.core.authorize(Product::Market, Some(&token), START), Ok(()));
+    assert_eq!(again.core.authorize(Product::Market, Some(&token), "config", START), Ok(0));
     refused(&again.subscribe(1502, &[2885]), "e-session-0002");
     assert_eq!(again.core.state(START)["logins"]["market"], 1);
     again.login(Product::Market);
@@ -196,7 +223,7 @@ fn strings_and_names_are_taken_where_clients_send_them() {
         "instruments": [{"exchangeSegment": "NSECM", "exchangeInstrumentID": "2885"}],
         "xtsMessageCode": "1512",
     });
-    assert_eq!(sim.core.subscribe(&body, false).status, 200);
+    assert_eq!(sim.core.subscribe(0, &body, false).status, 200);
     let quotes = result(&sim.core.quotes(&instruments(1502, &[2885, 26_000])));
     assert_eq!(quotes["listQuotes"].as_array().unwrap().len(), 2);
     let master = sim.core.master(&json!({"exchangeSegmentList": ["NSECM", "MCXFO"]}));
@@ -283,12 +310,12 @@ fn a_new_login_silences_the_old_socket_and_a_control_closes_it() {
     sim.connect(2, &new, true).unwrap();
     sim.core.take_outbox();
     assert!(sim.run(3).keys().eq([&2]));
-    assert_eq!(sim.core.expire(Some(Product::Market), SocketEnd::Logout), 1);
+    assert_eq!(sim.core.expire(None, Some(Product::Market), SocketEnd::Logout), 1);
     assert!(
         matches!(&sim.core.take_outbox()[..], [(2, Out::Text(text))] if text.starts_with("42[\"logout\","))
     );
     assert_eq!(sim.run(2), HashMap::new());
-    assert_eq!(sim.core.drop_sockets(false), 2);
+    assert_eq!(sim.core.drop_sockets(None, None, false), 2);
     refused(&sim.connect(3, &new, true).unwrap_err(), "e-session-0007");
 }
 
@@ -302,7 +329,10 @@ fn a_token_ends_with_its_life() {
     sim.core.take_outbox();
     assert!(!sim.run(4)[&1].contains(&Out::Close { clean: true }));
     assert_eq!(sim.run(2)[&1].last(), Some(&Out::Close { clean: true }));
-    refused(&sim.core.authorize(Product::Market, Some(&token), sim.now).unwrap_err(), "e-session-0007");
+    refused(
+        &sim.core.authorize(Product::Market, Some(&token), "config", sim.now).unwrap_err(),
+        "e-session-0007",
+    );
 }
 
 #[test]
@@ -344,9 +374,88 @@ fn open_interest_goes_with_contracts() {
         "instruments": [{"exchangeSegment": id.segment.number(), "exchangeInstrumentID": id.code}],
         "xtsMessageCode": 1510,
     });
-    let snapshot = result(&sim.core.subscribe(&body, false));
+    let snapshot = result(&sim.core.subscribe(0, &body, false));
     assert!(snapshot["listQuotes"][0].as_str().unwrap().contains("\"OpenInterest\":"));
     sim.core.take_outbox();
     let out = sim.run(5);
     assert!(out[&1].iter().all(|o| matches!(o, Out::Text(t) if t.starts_with("42[\"1510-json-full\","))));
+}
+
+#[test]
+fn accounts_have_everything_of_their_own() {
+    let settings = Settings { accounts: 3, max_subscriptions: 2, ..Settings::default() };
+    let mut sim = Sim::new(settings.clone());
+    let first = sim.login_to(0, Product::Market);
+    let second = sim.login_to(1, Product::Market);
+    assert_eq!(sim.core.key.verify(&second).unwrap().user_id, "SIM02_5101DA7A0F1E2D3C4B5A69");
+    assert_eq!(
+        sim.core.authorize(Product::Market, Some(&first), "config", START),
+        Ok(0),
+        "a login is its account's"
+    );
+    assert_eq!(sim.core.authorize(Product::Market, Some(&second), "config", START), Ok(1));
+
+    // A key goes with its own secret only.
+    let (one, two) = (sim.core.demo_accounts()[0].keys.clone(), sim.core.demo_accounts()[1].keys.clone());
+    let mixed = json!({"appKey": two.market_app_key, "secretKey": one.market_secret_key});
+    refused(&sim.core.login(Product::Market, &mixed, START), "e-response-0010");
+
+    // Each has its own limit, and gets its own messages.
+    assert_eq!(sim.core.subscribe(0, &instruments(1501, &[2885, 3045]), true).status, 200);
+    assert_eq!(sim.core.subscribe(1, &instruments(1501, &[2885]), true).status, 200);
+    refused(&sim.core.subscribe(0, &instruments(1501, &[1660]), true), "e-session-0004");
+    let connect = |token: &str, user: &str| Connect {
+        token: token.to_owned(),
+        user_id: user.to_owned(),
+        ..Connect::default()
+    };
+    let stranger = connect(&first, "SIM02");
+    refused(&sim.core.open_socket(Product::Market, &stranger, 1, START).unwrap_err(), "e-socket-0001");
+    sim.core.open_socket(Product::Market, &connect(&first, "SIM01"), 1, START).unwrap();
+    sim.core.open_socket(Product::Market, &connect(&second, "SIM02"), 2, START).unwrap();
+    sim.core.take_outbox();
+    let out = sim.run(5);
+    let has = |socket, id: &str| out[&socket].iter().any(|o| matches!(o, Out::Text(t) if t.contains(id)));
+    assert!(has(1, "2885") && has(1, "3045") && has(2, "2885") && !has(2, "3045"));
+
+    assert_eq!(sim.core.expire(Some(0), None, SocketEnd::Close), 1);
+    refused(
+        &sim.core.authorize(Product::Market, Some(&first), "config", sim.now).unwrap_err(),
+        "e-session-0007",
+    );
+    assert_eq!(sim.core.authorize(Product::Market, Some(&second), "config", sim.now), Ok(1));
+    sim.login_to(2, Product::Interactive);
+
+    let state = sim.core.state(sim.now);
+    assert_eq!(state["logins"], json!({"market": 2, "interactive": 1}), "in all");
+    assert_eq!(state["refusals"]["market"], 1);
+    assert_eq!(
+        (&state["sessions"]["market"], &state["demo_keys"]),
+        (&Value::Null, &state["accounts"][0]["keys"])
+    );
+    let accounts = state["accounts"].as_array().unwrap();
+    assert_eq!(accounts.iter().map(|a| &a["user"]).collect::<Vec<_>>(), ["SIM01", "SIM02", "SIM03"]);
+    assert_eq!(accounts[1]["logins"], json!({"market": 1, "interactive": 0}));
+    assert_eq!(
+        (&accounts[1]["refusals"]["market"], &accounts[0]["refusals"]["token"]),
+        (&1.into(), &1.into())
+    );
+    assert_eq!(
+        (&accounts[0]["sockets"]["market"], &accounts[1]["sockets"]["market"]),
+        (&0.into(), &1.into())
+    );
+    assert_eq!(accounts[1]["subscriptions"]["count"], 1);
+
+    // All of it outlives the process; an account that is not configured any more is forgotten.
+    let saved = serde_json::to_string(&sim.core.take_saved()).unwrap();
+    let start = |accounts| {
+        let settings = Settings { accounts, ..settings.clone() };
+        Core::start(settings, Some(serde_json::from_str(&saved).unwrap()), [8; 32], None, sim.now)
+    };
+    assert_eq!(start(3).authorize(Product::Market, Some(&second), "config", sim.now), Ok(1));
+    refused(
+        &start(1).authorize(Product::Market, Some(&second), "config", sim.now).unwrap_err(),
+        "e-session-0007",
+    );
+    assert_eq!(start(3).state(sim.now)["accounts"][2]["logins"]["interactive"], 1);
 }

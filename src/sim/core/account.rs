@@ -1,0 +1,94 @@
+//! What is one demo account's own while the broker runs: sessions, subscriptions, counters.
+//! No account ever touches another's.
+
+use std::collections::BTreeSet;
+
+use super::Core;
+use super::publish::bit;
+use crate::sim::accounts::DemoAccount;
+use crate::sim::instruments::Catalogue;
+use crate::sim::sessions::{PerProduct, Product, Session, Subscription};
+use crate::sim::state::{Counters, SavedAccount};
+
+/// One demo account.
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) demo: DemoAccount,
+    pub(super) sessions: PerProduct<Option<Session>>,
+    pub(super) counters: Counters,
+    /// Second, and requests in it.
+    pub(super) windows: PerProduct<(i64, u32)>,
+    /// Bits of message codes by position in the catalogue: the market session's subscriptions.
+    pub(super) wanted: Vec<u8>,
+    /// Mark of the access token of the last login: it serves no second one.
+    pub(super) used_access_token: Option<String>,
+}
+
+impl Account {
+    pub(super) fn new(demo: DemoAccount, saved: SavedAccount) -> Self {
+        Self {
+            demo,
+            sessions: saved.sessions,
+            counters: saved.counters,
+            windows: PerProduct::default(),
+            wanted: Vec::new(),
+            used_access_token: saved.used_access_token,
+        }
+    }
+
+    pub(super) fn saved(&self) -> SavedAccount {
+        SavedAccount {
+            user: self.demo.user.clone(),
+            sessions: self.sessions.clone(),
+            counters: self.counters.clone(),
+            used_access_token: self.used_access_token.clone(),
+        }
+    }
+
+    /// What the socket's `userID` may be: the user, or the compound form that some servers
+    /// answer a login with.
+    pub(super) fn is_user(&self, product: Product, text: &str) -> bool {
+        let user = &self.demo.user;
+        text == user || text == format!("{user}_{}", self.demo.keys.pair(product).0.to_uppercase())
+    }
+
+    /// What the live market session is subscribed to.
+    pub(super) fn subscriptions(&self) -> impl Iterator<Item = &Subscription> {
+        self.sessions.market.iter().flat_map(|s| &s.subscriptions)
+    }
+
+    /// Computes `wanted` anew from the market session's subscriptions.
+    pub(super) fn recount(&mut self, catalogue: &Catalogue) {
+        let mut wanted = std::mem::take(&mut self.wanted);
+        wanted.clear();
+        wanted.resize(catalogue.listings().len(), 0);
+        for subscription in self.subscriptions() {
+            if let Some(at) = catalogue.position(subscription.id) {
+                wanted[at] |= bit(subscription.code);
+            }
+        }
+        self.wanted = wanted;
+    }
+}
+
+impl Core {
+    /// The account that an app key belongs to.
+    pub(super) fn account_of_key(&self, product: Product, app_key: &str) -> Option<usize> {
+        self.accounts.iter().position(|a| a.demo.keys.pair(product).0 == app_key)
+    }
+
+    /// The number of the account with this user; 0 is the first.
+    pub(crate) fn account_of_user(&self, user: &str) -> Option<usize> {
+        self.accounts.iter().position(|a| a.demo.user == user)
+    }
+
+    /// Replaces an account's subscriptions.
+    pub(super) fn set_subscriptions(&mut self, account: usize, subscriptions: BTreeSet<Subscription>) {
+        let account = &mut self.accounts[account];
+        if let Some(session) = &mut account.sessions.market {
+            session.subscriptions = subscriptions;
+            account.recount(self.market.catalogue());
+            self.dirty = true;
+        }
+    }
+}
