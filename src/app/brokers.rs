@@ -11,7 +11,7 @@ use crate::broker::xts::{self, Credentials, XtsBroker};
 use crate::clock::Clock;
 use crate::config::{Account, BrokerKind, Config, Secrets};
 use crate::secret::Secret;
-use crate::sim::{self, SimServer};
+use crate::sim::{DemoAccount, SimServer};
 
 /// What tokens of the embedded simulator are bound to: its port changes with every start, its sessions do not.
 const EMBEDDED: &str = "embedded simulator";
@@ -41,8 +41,7 @@ pub(super) async fn open(
         BrokerKind::Sim => {
             let state: PathBuf = config.data_dir.join("sim.json");
             let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-            let settings = sim_settings(config);
-            let sim = SimServer::start(settings, listen, Some(state), Arc::clone(clock)).await?;
+            let sim = SimServer::start(config.simulator(), listen, Some(state), Arc::clone(clock)).await?;
             let keys = sim_credentials(&sim);
             if keys.len() < config.accounts.len() {
                 return Err(Error::DemoAccounts { has: keys.len(), needed: config.accounts.len() });
@@ -68,21 +67,14 @@ fn adapter(
         .map_err(|source| Error::Broker { account: account.name.clone(), source })
 }
 
-/// How the embedded simulator is to be: with a demo account for each of ours.
-fn sim_settings(config: &Config) -> sim::Settings {
-    config.sim.clone()
-}
-
 /// The keys of its demo accounts.
 fn sim_credentials(sim: &SimServer) -> Vec<Credentials> {
-    let keys = [sim.credentials()];
-    keys.iter()
-        .map(|keys| Credentials {
-            market: Some(app_key(&keys.market_app_key, &keys.market_secret_key)),
-            interactive: Some(app_key(&keys.interactive_app_key, &keys.interactive_secret_key)),
-            access_token: None,
-        })
-        .collect()
+    let credentials = |DemoAccount { keys, .. }: DemoAccount| Credentials {
+        market: Some(app_key(&keys.market_app_key, &keys.market_secret_key)),
+        interactive: Some(app_key(&keys.interactive_app_key, &keys.interactive_secret_key)),
+        access_token: None,
+    };
+    sim.all_credentials().into_iter().map(credentials).collect()
 }
 
 /// No key of `[broker.xts]` counts for the simulator.

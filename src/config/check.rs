@@ -63,7 +63,7 @@ pub(super) fn values(config: &Config) -> Vec<(Vec<String>, String)> {
     let mut of_table = |table: &str, problems: Vec<(&'static str, String)>| {
         found.extend(problems.into_iter().map(|(key, message)| (vec![format!("{table}.{key}")], message)));
     };
-    of_table("sim", config.sim.problems());
+    of_table("sim", config.simulator().problems());
     let gateway = config.gateway.problems().into_iter();
     of_table("gateway", gateway.map(|(key, message)| (key, message.to_string())).collect());
     found.extend(clashes);

@@ -85,6 +85,12 @@ impl Config {
         self.kind() == BrokerKind::Sim && self.sim.hours == sim::Hours::Always
     }
 
+    /// The embedded simulator's settings: it has at least a demo account for each of ours.
+    pub fn simulator(&self) -> sim::Settings {
+        let needed = if self.kind() == BrokerKind::Sim { self.accounts.len() } else { 0 };
+        sim::Settings { accounts: self.sim.accounts.max(needed), ..self.sim.clone() }
+    }
+
     /// Reads an account's secrets anew: files may have changed while the process runs.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Several accounts in one server: each has its own tokens and feed, and none waits for or fails
 //! with another.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::consumer::Consumer;
 use crate::support::{Server, Simulator, free_port, http, now_ms, program, wait_for};
@@ -33,14 +33,14 @@ fn start(config: &str, secrets: &[(String, String)]) -> Server {
     Server::start_configured(config, &secrets)
 }
 
-fn json(server: &Server, path: &str) -> (u16, Value) {
+fn page(server: &Server, path: &str) -> (u16, Value) {
     let (status, body) = server.get(path).expect("the server answers");
     (status, serde_json::from_str(&body).expect("is JSON"))
 }
 
 /// Status and reasons of `/readyz`, the hour of the day aside.
 fn readiness(server: &Server) -> (u16, String) {
-    let (status, body) = json(server, "/readyz");
+    let (status, body) = page(server, "/readyz");
     let reasons = body["reason"].as_str().unwrap_or_default();
     let of_accounts: Vec<_> =
         reasons.split("; ").filter(|reason| *reason != "all markets are closed").collect();
@@ -48,7 +48,7 @@ fn readiness(server: &Server) -> (u16, String) {
 }
 
 fn account(server: &Server, name: &str) -> Value {
-    json(server, "/v1/status").1["accounts"][name].clone()
+    page(server, "/v1/status").1["accounts"][name].clone()
 }
 
 fn is_well(account: &Value) -> bool {
@@ -115,6 +115,25 @@ async fn two_accounts_work_side_by_side_and_one_outlives_the_others_broker() {
 
     there.kill();
     assert_eq!(server.terminate(), Some(0), "a broker that is gone does not hold up the stop");
+}
+
+#[test]
+fn simulated_accounts_share_the_embedded_broker_and_keep_their_tokens_over_a_restart() {
+    let config = "[[accounts]]\nname = \"alice\"\n[[accounts]]\nname = \"bob\"\n";
+    let mut server = Server::start_configured(config, &[]);
+    let users = |server: &Server| -> Vec<_> {
+        wait_well(server, "alice");
+        wait_well(server, "bob");
+        let state = server.sim("/__sim/state");
+        let accounts = state["accounts"].as_array().unwrap_or_else(|| panic!("no accounts in {state}"));
+        accounts.iter().map(|account| account["logins"].clone()).collect()
+    };
+    let once = json!({"market": 1, "interactive": 1});
+    assert_eq!(users(&server), [once.clone(), once.clone()]);
+    assert!(server.log().contains("(sim, accounts alice, bob)"), "{}", server.log());
+    server.kill_and_restart();
+    assert_eq!(users(&server), [once.clone(), once]);
+    server.wait_ready();
 }
 
 #[test]

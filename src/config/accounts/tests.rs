@@ -87,8 +87,11 @@ fn several_simulated_accounts_need_no_secrets() {
     // Short names are nobody's here, and nobody's concern.
     let config = check(text, &keys_of(&[""])).unwrap_or_else(|problems| panic!("{problems}")).0;
     assert_eq!(config.accounts.len(), 2);
+    assert_eq!(config.simulator().accounts, 2);
     assert!(config.always_open());
     assert_eq!(config.upstream(), "sim, accounts a, b");
+    let many: String = (0..17).map(|number| format!("[[accounts]]\nname = \"a{number}\"\n")).collect();
+    assert_eq!(complaints_of(&many, &[]), ["sim.accounts: must be from 1 to 16"]);
 }
 
 #[test]
