@@ -278,6 +278,30 @@ async fn a_refusal_of_everything_is_not_asked_fifty_times() {
 }
 
 #[tokio::test]
+async fn bad_instruments_that_come_first_do_not_cost_the_good_ones() {
+    for (code, words) in [("e-instrument-0001", "Instrument not found"), ("e-x", "Bad Request")] {
+        // The first ten are unknown, and one later on.
+        let server = Server::start(move |seen| {
+            let asked = seen.json()["instruments"].as_array().unwrap().clone();
+            let is_bad = |i: &serde_json::Value| {
+                let code = i["exchangeInstrumentID"].as_u64().unwrap();
+                code <= 10 || code == 33
+            };
+            if asked.iter().any(is_bad) { error(400, code, words) } else { (200, OK.to_owned()) }
+        })
+        .await;
+        let batch = ids(1..=50);
+        let done =
+            broker(settings(server.address)).subscribe(&token(Product::Market), Kind::Quote, &batch).await;
+        let done = done.unwrap();
+        let mut rejected: Vec<_> = done.rejected.iter().map(|(id, _)| id.code).collect();
+        rejected.sort_unstable();
+        assert_eq!(rejected, (1..=10).chain([33]).collect::<Vec<_>>(), "{words}");
+        assert_eq!(done.confirmed.len(), 39, "{words}");
+    }
+}
+
+#[tokio::test]
 async fn errors_about_the_whole_request_are_errors() {
     let full = Venue::holding(101..=150).serve().await;
     let refused = broker(settings(full.address))
