@@ -7,6 +7,7 @@ mod events;
 mod feed;
 mod instruments;
 mod link;
+mod pace;
 mod rest;
 mod said;
 mod settings;
