@@ -2,9 +2,11 @@
 //! Not a second XTS client for other uses: it does what [`Broker`] asks and no more.
 
 mod auth;
+mod credentials;
 pub mod engineio;
 mod events;
 mod feed;
+mod hostlookup;
 mod instruments;
 mod link;
 mod pace;
@@ -29,12 +31,13 @@ use crate::clock::Clock;
 use crate::market::{Funds, InstrumentId, Kind, Order, Position, PositionView, Tick};
 use crate::token::{Product, Token};
 
+use self::credentials::Vault;
 use self::rest::Rest;
 
 /// One account at one XTS broker.
 pub struct XtsBroker {
     settings: Settings,
-    credentials: Credentials,
+    credentials: Vault,
     account: Arc<str>,
     clock: Arc<dyn Clock>,
     rest: Rest,
@@ -85,7 +88,7 @@ impl XtsBroker {
         let (account, tls) = (Arc::from(account), Arc::new(tls));
         Ok(Self {
             settings,
-            credentials,
+            credentials: Vault::new(credentials),
             account,
             clock,
             rest,
@@ -93,6 +96,22 @@ impl XtsBroker {
             interactive_base: Mutex::new(None),
             issuer: None,
         })
+    }
+
+    /// Lets [`Broker::reload_credentials`] read them from `source`, which returns `None` where
+    /// they cannot be read now. It may block for a file's reading.
+    #[must_use]
+    pub fn reloading(mut self, source: Box<dyn Fn() -> Option<Credentials> + Send + Sync>) -> Self {
+        self.credentials.read_from(source);
+        self
+    }
+
+    /// Names the variable that an operator puts this account's access token into, for messages
+    /// that ask for a new one. Without it: `TICKGATE_XTS_ACCESS_TOKEN`.
+    #[must_use]
+    pub fn access_token_in(mut self, variable: &str) -> Self {
+        self.credentials.name_access_token(variable);
+        self
     }
 
     /// Binds stored tokens to `issuer` instead of the base URL. Only for a broker inside this
@@ -173,7 +192,7 @@ impl Broker for XtsBroker {
     }
 
     fn reload_credentials(&self) -> bool {
-        false
+        self.credentials.reload()
     }
 
     fn logout<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {

@@ -121,6 +121,13 @@ impl<'a> Envelope<'a> {
         self.kind.is_none() && self.message.is_some() && raw_as::<i64>(self.code).is_some()
     }
 
+    /// Whether it is the broker's own, and no proxy's object with a message.
+    pub(super) fn is_own(&self) -> bool {
+        let has_mark = |envelope: &Envelope<'_>| envelope.kind.is_some() || envelope.code.is_some();
+        has_mark(self)
+            || self.data.and_then(|d| Envelope::read(d.get())).is_some_and(|inner| has_mark(&inner))
+    }
+
     fn is_success(&self) -> bool {
         match raw_text(self.kind).as_deref() {
             Some("success" | "true") => true,
@@ -246,6 +253,11 @@ fn chain(error: reqwest::Error) -> String {
 }
 
 impl Answer {
+    #[cfg(test)]
+    pub(super) fn of(status: u16, body: &str) -> Self {
+        Self { status, retry_after: None, body: body.to_owned() }
+    }
+
     /// The `result` of a success.
     ///
     /// # Errors

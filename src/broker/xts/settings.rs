@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::secret::Secret;
 
+/// The client of a *pro* dealer, who trades for the firm's own account.
+pub(super) const MASKED_CLIENT: &str = "*****";
+
 /// How the interactive product logs in; the market product always logs in directly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -45,7 +48,7 @@ pub struct Settings {
     pub hostlookup_url: String,
     /// Whether the interactive product is used at all.
     pub interactive: bool,
-    /// The client that books are asked for; dealers only.
+    /// The client that books are asked for; dealers only. Five asterisks: a pro dealer's own.
     pub client_id: String,
     /// Subscriptions (instrument and message code) that one app key may hold, as granted.
     pub max_subscriptions: usize,
@@ -204,7 +207,7 @@ fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
 }
 
 /// An app key and its secret, one pair for each product.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppKey {
     /// The broker's `appKey`.
     pub key: Secret,
@@ -213,7 +216,7 @@ pub struct AppKey {
 }
 
 /// What the logins need. A product whose key is missing cannot log in.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// For market data.
     pub market: Option<AppKey>,

@@ -1,6 +1,7 @@
 //! The adapter against small servers in the test, over real sockets on loopback.
 
 mod calls;
+mod credentials;
 mod feed;
 mod server;
 

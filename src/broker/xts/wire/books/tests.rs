@@ -41,8 +41,8 @@ const BALANCE: &str = include_str!("../../../../../tests/fixtures/xts/balance-of
 
 const RELIANCE: InstrumentId = InstrumentId { segment: Segment::NseCash, code: 2885 };
 
-fn rupees(rupees: i64) -> Option<Money> {
-    Some(Money::from_micros(rupees * 1_000_000))
+const fn rupees(rupees: i64) -> Money {
+    Money::from_micros(rupees * 1_000_000)
 }
 
 /// One order with changed members.
@@ -102,10 +102,10 @@ fn the_live_position() {
         buy_average: Price::parse(b"1460.5"),
         sold: Some(0),
         sell_average: None,
-        net_amount: rupees(-14_605),
+        net_amount: Some(rupees(-14_605)),
         multiplier: Some(1),
-        realized: rupees(0),
-        unrealized: rupees(0),
+        realized: Some(rupees(0)),
+        unrealized: Some(rupees(0)),
     };
     assert_eq!(book.rows, [expected]);
 }
@@ -115,12 +115,12 @@ fn the_official_balance() {
     let book = with(BALANCE, balance).unwrap();
     assert_eq!((book.lost.len(), book.gaps.len()), (0, 0));
     let expected = Funds {
-        available: rupees(235_395),
-        cash: rupees(250_000),
-        collateral: rupees(0),
-        used: rupees(14_605),
-        realized: rupees(0),
-        unrealized: rupees(0),
+        available: Some(rupees(235_395)),
+        cash: Some(rupees(250_000)),
+        collateral: Some(rupees(0)),
+        used: Some(rupees(14_605)),
+        realized: Some(rupees(0)),
+        unrealized: Some(rupees(0)),
     };
     assert_eq!(book.rows, [expected]);
 }
@@ -276,7 +276,7 @@ fn only_the_whole_balance_counts() {
     let mut part = changed(BALANCE, "BalanceList", &json!({"limitHeader": "CASH|NSE|MTF"}));
     part["limitObject"]["RMSSubLimits"]["netMarginAvailable"] = json!("1");
     let book = result(&json!({"BalanceList": [part, whole]}), balance).unwrap();
-    assert_eq!(book.rows[0].available, rupees(235_395));
+    assert_eq!(book.rows[0].available, Some(rupees(235_395)));
     assert_eq!(result(&json!({"BalanceList": [part]}), balance), Err(NotABook));
     let bare = json!({"BalanceList": [{"limitHeader": "ALL|ALL|ALL"}]});
     assert_eq!(faults(&result(&bare, balance).unwrap().lost), ["limitObject is missing"]);
@@ -289,10 +289,10 @@ fn figures_of_the_balance_are_taken_from_the_details_where_the_sum_lacks_them() 
         json!({"collateral": "NaN", "netMarginAvailable": "2,35,395.00", "RealizedMTM": "up"});
     let book = result(&json!({ "BalanceList": [entry] }), balance).unwrap();
     let expected = Funds {
-        available: rupees(235_395),
-        cash: rupees(250_000),
+        available: Some(rupees(235_395)),
+        cash: Some(rupees(250_000)),
         collateral: None,
-        used: rupees(14_605),
+        used: Some(rupees(14_605)),
         realized: None,
         unrealized: None,
     };
