@@ -54,6 +54,13 @@ impl XtsBroker {
         Ok(base)
     }
 
+    /// Forgets where hostlookup sent us if nobody is there any more: the next call asks anew.
+    pub(super) async fn doubt_base(&self, error: Option<&Error>) {
+        if matches!(error, Some(Error::Network(_) | Error::Http { status: 404, .. })) {
+            *self.interactive_base.lock().await = None;
+        }
+    }
+
     pub(super) async fn look_up_host(&self) -> Result<Lookup, Error> {
         let url = match self.settings.hostlookup_url.as_str() {
             "" => self.settings.url("/hostlookup"),

@@ -1,6 +1,7 @@
 //! The adapter for brokers that run Symphony's XTS platform.
 //! Not a second XTS client for other uses: it does what [`Broker`] asks and no more.
 
+mod account_feed;
 mod auth;
 mod credentials;
 pub mod engineio;
@@ -187,8 +188,11 @@ impl Broker for XtsBroker {
         Box::pin(async { Err(Error::NotConfigured("funds".to_owned())) })
     }
 
-    fn open_account_feed<'a>(&'a self, _: &'a Token) -> BoxFuture<'a, Result<Box<dyn AccountFeed>, Error>> {
-        Box::pin(async { Err(Error::NotConfigured("account feed".to_owned())) })
+    fn open_account_feed<'a>(
+        &'a self,
+        token: &'a Token,
+    ) -> BoxFuture<'a, Result<Box<dyn AccountFeed>, Error>> {
+        Box::pin(async move { Ok(Box::new(self.connect_account(token).await?) as Box<dyn AccountFeed>) })
     }
 
     fn reload_credentials(&self) -> bool {

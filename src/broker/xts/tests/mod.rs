@@ -1,5 +1,6 @@
 //! The adapter against small servers in the test, over real sockets on loopback.
 
+mod account;
 mod calls;
 mod credentials;
 mod feed;
