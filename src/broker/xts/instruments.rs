@@ -305,7 +305,8 @@ fn read_quotes(kind: Kind, result: Raw<'_>, sent: UnixNanos, ticks: &mut Vec<Tic
     }
 }
 
-fn is_no_data(description: &str) -> bool {
+/// Whether a refusal says that there is nothing: no quotes, an empty book.
+pub(super) fn is_no_data(description: &str) -> bool {
     let words = description.to_ascii_lowercase();
     words.contains("data not available") || words.contains("no data")
 }

@@ -3,6 +3,7 @@
 
 mod account_feed;
 mod auth;
+mod books;
 mod credentials;
 pub mod engineio;
 mod events;
@@ -16,6 +17,7 @@ mod said;
 mod settings;
 pub mod socketio;
 mod tls;
+mod ways;
 pub mod wire;
 
 use std::fmt;
@@ -32,6 +34,7 @@ use crate::clock::Clock;
 use crate::market::{Funds, InstrumentId, Kind, Order, Position, PositionView, Tick};
 use crate::token::{Product, Token};
 
+use self::books::Desks;
 use self::credentials::Vault;
 use self::rest::Rest;
 
@@ -45,6 +48,8 @@ pub struct XtsBroker {
     tls: Arc<ClientConfig>,
     /// Where hostlookup sent us, once known.
     interactive_base: Mutex<Option<String>>,
+    /// In whose name books are asked for.
+    desks: Desks,
     /// What tokens are bound to instead of the base URL.
     issuer: Option<&'static str>,
 }
@@ -88,6 +93,7 @@ impl XtsBroker {
         let rest = Rest::new(&settings, tls.clone())?;
         let (account, tls) = (Arc::from(account), Arc::new(tls));
         Ok(Self {
+            desks: Desks::new(&settings),
             settings,
             credentials: Vault::new(credentials),
             account,
@@ -176,16 +182,20 @@ impl Broker for XtsBroker {
         Box::pin(self.ask_quotes(token, kind, instruments))
     }
 
-    fn order_book<'a>(&'a self, _: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
-        Box::pin(async { Err(Error::NotConfigured("order book".to_owned())) })
+    fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
+        Box::pin(self.ask_orders(token))
     }
 
-    fn positions<'a>(&'a self, _: &'a Token, _: PositionView) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
-        Box::pin(async { Err(Error::NotConfigured("positions".to_owned())) })
+    fn positions<'a>(
+        &'a self,
+        token: &'a Token,
+        view: PositionView,
+    ) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
+        Box::pin(self.ask_positions(token, view))
     }
 
-    fn funds<'a>(&'a self, _: &'a Token) -> BoxFuture<'a, Result<Funds, Error>> {
-        Box::pin(async { Err(Error::NotConfigured("funds".to_owned())) })
+    fn funds<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Funds, Error>> {
+        Box::pin(self.ask_funds(token))
     }
 
     fn open_account_feed<'a>(

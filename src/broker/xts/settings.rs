@@ -68,6 +68,8 @@ pub struct Settings {
     pub download_timeout_ms: u64,
     /// Least time between the starts of two REST calls of one product.
     pub request_interval_ms: u64,
+    /// Least time between two calls for the same book (orders, positions, funds).
+    pub book_interval_ms: u64,
     /// Least time between two subscription calls.
     pub subscription_interval_ms: u64,
     /// Larger frames from the socket end the connection.
@@ -98,6 +100,8 @@ impl Default for Settings {
             request_timeout_ms: 15_000,
             download_timeout_ms: 120_000,
             request_interval_ms: 200,
+            // Documented limit of every book: one a second.
+            book_interval_ms: 1_000,
             subscription_interval_ms: 500,
             max_frame_bytes: 1024 * 1024,
             undecodable_limit: 50,

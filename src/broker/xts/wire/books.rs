@@ -15,7 +15,8 @@ use serde_json::value::RawValue;
 
 use crate::market::{Funds, Order, OrderKind, OrderStatus, Position, Price, Side};
 
-use super::row::{Fault, Row, fault, is_absent};
+pub use super::row::Fault;
+use super::row::{Row, fault, is_absent};
 use super::text::Raw;
 
 /// The entry of the balance that counts for all segments and products together. The others
