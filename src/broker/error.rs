@@ -52,6 +52,20 @@ pub enum Error {
         /// The broker's words.
         description: String,
     },
+    /// The broker answered a login with a refusal that does not blame the credentials; another
+    /// attempt may succeed.
+    #[error("login refused: {code} {description}")]
+    LoginRefused {
+        /// HTTP status.
+        status: u16,
+        /// The broker's code.
+        code: String,
+        /// The broker's words.
+        description: String,
+    },
+    /// A login needs something that only a person can bring. Nothing was sent to the broker.
+    #[error("{0}")]
+    Operator(String),
     /// Secrets for this product are not configured.
     #[error("not configured: {0}")]
     NotConfigured(String),
@@ -85,9 +99,9 @@ impl Error {
             Self::Network(_) | Self::RateLimited { .. } | Self::Malformed(_) => Class::Transient,
             // A wrong prefix (404) will not mend itself, but a broker's proxy answers 404 while
             // it restarts; with back-off both are served.
-            Self::Http { .. } => Class::Transient,
+            Self::Http { .. } | Self::LoginRefused { .. } => Class::Transient,
             Self::InvalidToken { .. } => Class::NeedsToken,
-            Self::Credentials { .. } | Self::NotConfigured(_) => Class::NeedsOperator,
+            Self::Credentials { .. } | Self::Operator(_) | Self::NotConfigured(_) => Class::NeedsOperator,
             Self::SubscriptionLimit { .. } | Self::Refused { .. } => Class::Refused,
         }
     }
@@ -112,6 +126,51 @@ impl Error {
         match self {
             Self::RateLimited { retry_after, .. } => *retry_after,
             _ => None,
+        }
+    }
+
+    /// Whether the broker itself answered, and refused. A login that failed so was an attempt
+    /// in the broker's eyes, and counts towards what may be tried in a day; one that failed
+    /// otherwise (network, a proxy's page, a server's error, a rate limit) never reached what
+    /// counts attempts, or was not judged.
+    pub const fn answered(&self) -> bool {
+        match self {
+            Self::InvalidToken { .. }
+            | Self::Credentials { .. }
+            | Self::LoginRefused { .. }
+            | Self::SubscriptionLimit { .. }
+            | Self::Refused { .. } => true,
+            Self::Network(_)
+            | Self::Http { .. }
+            | Self::RateLimited { .. }
+            | Self::Operator(_)
+            | Self::NotConfigured(_)
+            | Self::Malformed(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_and_answers() {
+        let text = String::new;
+        for (error, class, answered) in [
+            (Error::Network(text()), Class::Transient, false),
+            (Error::Http { status: 502, what: text() }, Class::Transient, false),
+            (Error::RateLimited { retry_after: None, description: text() }, Class::Transient, false),
+            (Error::InvalidToken { code: text(), description: text() }, Class::NeedsToken, true),
+            (Error::Credentials { description: text() }, Class::NeedsOperator, true),
+            (Error::LoginRefused { status: 400, code: text(), description: text() }, Class::Transient, true),
+            (Error::Operator(text()), Class::NeedsOperator, false),
+            (Error::NotConfigured(text()), Class::NeedsOperator, false),
+            (Error::SubscriptionLimit { limit: None, description: text() }, Class::Refused, true),
+            (Error::Refused { status: 400, code: text(), description: text() }, Class::Refused, true),
+            (Error::Malformed(text()), Class::Transient, false),
+        ] {
+            assert_eq!((error.class(), error.answered()), (class, answered), "{error:?}");
         }
     }
 }

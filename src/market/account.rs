@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::market::price::parse_decimal;
 use crate::market::{InstrumentId, Price};
 
 /// An amount of money in 1e-6 of a rupee; may be negative. The range is ±9.2 lakh crore rupees.
@@ -21,6 +22,20 @@ impl Money {
     /// Units of 1e-6.
     pub const fn as_micros(self) -> i64 {
         self.0
+    }
+
+    /// Parses decimal text (`-14605.00`; no commas, no exponent). Digits beyond the sixth
+    /// decimal are rounded half away from zero. No float is involved.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        parse_decimal::<6>(text).map(Self)
+    }
+
+    /// Rounds a double to 1e-6 (half away from zero), for amounts written with an exponent.
+    /// `None` if it is not finite or out of range.
+    pub fn from_f64(value: f64) -> Option<Self> {
+        let scaled = (value * 1e6).round();
+        // 2^63 is exactly representable; anything at or beyond it does not fit.
+        (scaled.is_finite() && scaled.abs() < 9.223_372_036_854_776e18).then_some(Self(scaled as i64))
     }
 }
 
@@ -61,33 +76,69 @@ pub enum PositionView {
     Day,
 }
 
-/// One position.
+/// One position. Without its instrument and quantity it would be none; every other figure
+/// that the broker does not name, or that cannot be read, is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// Whose it is.
+    /// Whose it is; empty where the broker does not say.
     pub account: String,
     /// In what.
     pub instrument: InstrumentId,
-    /// The broker's name of it.
+    /// The broker's name of it; empty where the broker sends none.
     pub symbol: String,
     /// The broker's product (`MIS`, `NRML`, `CNC`, …), as written.
     pub product: String,
     /// Units held; negative: sold short.
     pub quantity: i64,
-    /// Units bought, and at what average.
-    pub bought: i64,
-    /// See `bought`.
+    /// Units bought.
+    pub bought: Option<i64>,
+    /// At what average they were bought.
     pub buy_average: Option<Price>,
-    /// Units sold, and at what average.
-    pub sold: i64,
-    /// See `sold`.
+    /// Units sold.
+    pub sold: Option<i64>,
+    /// At what average they were sold.
     pub sell_average: Option<Price>,
     /// Sold minus bought, in money.
     pub net_amount: Option<Money>,
     /// What one unit counts in money per rupee of price.
-    pub multiplier: i64,
-    /// Profit of what was closed, as the broker has it.
+    pub multiplier: Option<i64>,
+    /// Profit of what was closed, as the broker has it (some always send zero).
     pub realized: Option<Money>,
-    /// Profit of what is open, as the broker has it.
+    /// Profit of what is open, as the broker has it (some always send zero).
     pub unrealized: Option<Money>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn money_both_ways() {
+        for (text, micros, shown) in [
+            ("250000.00", 250_000_000_000, "250000.00"),
+            ("-14605", -14_605_000_000, "-14605.00"),
+            ("0.1234565", 123_457, "0.123457"),
+            ("-0.0000005", -1, "-0.000001"),
+            (".5", 500_000, "0.50"),
+            ("0", 0, "0.00"),
+        ] {
+            let money = Money::parse(text.as_bytes()).unwrap();
+            assert_eq!((money.as_micros(), money.to_string().as_str()), (micros, shown), "{text}");
+        }
+        for text in ["", "-", "1,000", "NaN", "1e3", "9300000000000", "1.0.0"] {
+            assert_eq!(Money::parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(Money::from_f64(1.5e7), Some(Money::from_micros(15_000_000_000_000)));
+        assert_eq!((Money::from_f64(f64::NAN), Money::from_f64(1e13)), (None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn any_money_survives_its_text(units in any::<i64>().prop_filter("has a negation", |u| *u != i64::MIN)) {
+            let money = Money::from_micros(units);
+            prop_assert_eq!(Money::parse(money.to_string().as_bytes()), Some(money));
+        }
+    }
 }

@@ -55,9 +55,9 @@ pub struct Order {
     pub id: String,
     /// The exchange's number; empty before it has one.
     pub exchange_id: String,
-    /// The placer's own mark.
+    /// The placer's own mark; empty for none.
     pub unique_id: String,
-    /// Whose it is.
+    /// Whose it is; empty where the broker does not say.
     pub account: String,
     /// In what.
     pub instrument: InstrumentId,
@@ -77,11 +77,11 @@ pub struct Order {
     pub filled: i64,
     /// Of these, still to do.
     pub left: i64,
-    /// Limit; zero for none.
+    /// Limit; zero for an order that needs none.
     pub price: Price,
-    /// Trigger; zero for none.
+    /// Trigger; zero for an order that needs none.
     pub trigger: Price,
-    /// Average of what was done.
+    /// Average of what was done; `None` while nothing is.
     pub average: Option<Price>,
     /// Where it stands.
     pub status: OrderStatus,

@@ -51,36 +51,7 @@ impl Price {
     /// Parses decimal text (`-12.5`, `1462.6`, `.5`, `1e2` is refused). Digits beyond the
     /// ninth decimal are rounded half away from zero. No float is involved.
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let (negative, digits) = match text.first()? {
-            b'-' => (true, &text[1..]),
-            b'+' => (false, &text[1..]),
-            _ => (false, text),
-        };
-        let (mut units, mut decimals, mut seen_dot, mut seen_digit) = (0_i64, 0_u32, false, false);
-        let mut round_up = false;
-        for &byte in digits {
-            match byte {
-                b'0'..=b'9' => {
-                    seen_digit = true;
-                    if seen_dot && decimals == 9 {
-                        // Only the tenth decimal decides.
-                        round_up = byte >= b'5';
-                        decimals = 10;
-                    } else if decimals < 9 {
-                        units = units.checked_mul(10)?.checked_add(i64::from(byte - b'0'))?;
-                        decimals += u32::from(seen_dot);
-                    }
-                }
-                b'.' if !seen_dot => seen_dot = true,
-                _ => return None,
-            }
-        }
-        if !seen_digit {
-            return None;
-        }
-        units = units.checked_mul(10_i64.pow(9_u32.saturating_sub(decimals)))?;
-        units = units.checked_add(i64::from(round_up))?;
-        Some(Self(if negative { -units } else { units }))
+        parse_decimal::<9>(text).map(Self)
     }
 
     /// Whether the venue sent none, or nonsense below zero.
@@ -118,6 +89,41 @@ impl fmt::Display for Price {
         self.write_to(&mut text);
         f.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
+}
+
+/// Decimal text as a count of `10^-PLACES`; digits beyond are rounded half away from zero.
+/// `None` for anything but a sign, digits and one point, and beyond the range.
+pub(super) fn parse_decimal<const PLACES: u32>(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text.first()? {
+        b'-' => (true, &text[1..]),
+        b'+' => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let (mut units, mut decimals, mut seen_dot, mut seen_digit) = (0_i64, 0_u32, false, false);
+    let mut round_up = false;
+    for &byte in digits {
+        match byte {
+            b'0'..=b'9' => {
+                seen_digit = true;
+                if seen_dot && decimals == PLACES {
+                    // Only the first decimal that does not fit decides.
+                    round_up = byte >= b'5';
+                    decimals = PLACES + 1;
+                } else if decimals < PLACES {
+                    units = units.checked_mul(10)?.checked_add(i64::from(byte - b'0'))?;
+                    decimals += u32::from(seen_dot);
+                }
+            }
+            b'.' if !seen_dot => seen_dot = true,
+            _ => return None,
+        }
+    }
+    if !seen_digit {
+        return None;
+    }
+    units = units.checked_mul(10_i64.pow(PLACES.saturating_sub(decimals)))?;
+    units = units.checked_add(i64::from(round_up))?;
+    Some(if negative { -units } else { units })
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ pub const FEED_LAST_TICK_AGE: &str = "tickgate_feed_last_tick_age_seconds";
 pub const TICKS_RECEIVED: &str = "tickgate_ticks_received_total";
 /// Broker frames that could not be decoded, by `account`.
 pub const FRAMES_UNDECODABLE: &str = "tickgate_frames_undecodable_total";
+/// Rows and single figures of the broker's books that could not be read, by `account`, `book` and
+/// `what` (row, figure).
+pub const BOOK_UNREADABLE: &str = "tickgate_book_unreadable_total";
 /// Broker messages of codes that are not read, by `account`.
 pub const MESSAGES_IGNORED: &str = "tickgate_messages_ignored_total";
 /// Ticks not published because their last price was not positive, by `account`.

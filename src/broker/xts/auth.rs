@@ -1,7 +1,7 @@
 //! Logging in and out: the two products, and the three ways of the interactive one.
 //! Not when to log in; that is decided by the owner of the tokens.
 
-use reqwest::{Method, Url};
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -11,22 +11,10 @@ use crate::secret::Secret;
 use crate::token::{AccountFacts, Product, Token};
 
 use super::XtsBroker;
-use super::rest::{Call, clean};
-use super::settings::{AppKey, LoginKind};
+use super::credentials::app_key;
+use super::rest::{Answer, Call, clean};
+use super::settings::{Credentials, LoginKind, MASKED_CLIENT};
 use super::wire::text::{Raw, raw_as, raw_text};
-
-/// A public constant of every client.
-const HOSTLOOKUP_PASSWORD: &str = "2021HostLookUpAccess";
-const HOSTLOOKUP_VERSION: &str = "interactive_1.0.1";
-
-/// What hostlookup says.
-struct Lookup {
-    unique_key: String,
-    /// Where to log in.
-    login_base: String,
-    /// Where everything after the login goes.
-    base: String,
-}
 
 /// `result` of both logins; each member is taken in whatever shape it comes.
 #[derive(Default, Deserialize)]
@@ -44,10 +32,17 @@ struct LoginResult<'a> {
     application_expiry_date: Raw<'a>,
 }
 
+/// Where an interactive login goes, and what it is sent with beside the keys.
+struct Way {
+    base: String,
+    unique_key: Option<Secret>,
+    access_token: Option<Secret>,
+}
+
 impl XtsBroker {
     /// The issuer (normally the base URL) and a hash of the app key.
     pub(super) fn binding_of(&self, product: Product) -> String {
-        let hash = self.app_key(product).map_or_else(
+        let hash = app_key(&self.credentials.current(), product).map_or_else(
             |_| "none".to_owned(),
             |app| {
                 let digest = Sha256::digest(app.key.expose().as_bytes());
@@ -59,122 +54,120 @@ impl XtsBroker {
         format!("{issuer} {product} {hash}")
     }
 
-    fn app_key(&self, product: Product) -> Result<&AppKey, Error> {
-        let app = match product {
-            Product::Market => &self.credentials.market,
-            Product::Interactive => &self.credentials.interactive,
-        };
-        app.as_ref()
-            .filter(|app| !app.key.is_empty() && !app.secret.is_empty())
-            .ok_or_else(|| Error::NotConfigured(format!("app key and secret key of the {product} product")))
-    }
-
     pub(super) async fn log_in(&self, product: Product) -> Result<Login, Error> {
-        let app = self.app_key(product)?;
+        // One state of them for the whole login, whatever is reloaded meanwhile.
+        let credentials = self.credentials.current();
+        let app = app_key(&credentials, product)?;
         let mut body = json!({
             "appKey": app.key.expose(),
             "secretKey": app.secret.expose(),
             "source": "WEBAPI",
         });
-        let call = match product {
-            Product::Market => Call::market(Method::POST, self.settings.market_login("/auth/login"), None),
+        let mut sent = vec![app.key.clone(), app.secret.clone()];
+        let (call, access_token) = match product {
+            Product::Market => {
+                (Call::market(Method::POST, self.settings.market_login("/auth/login"), None), None)
+            }
             Product::Interactive => {
-                let base = self.prepare_interactive(&mut body).await?;
-                Call::interactive(Method::POST, format!("{base}/user/session"), None)
+                let way = self.way(&credentials).await?;
+                for (name, secret) in [("uniqueKey", &way.unique_key), ("accessToken", &way.access_token)] {
+                    if let Some(secret) = secret {
+                        body[name] = Value::from(secret.expose());
+                        sent.push(secret.clone());
+                    }
+                }
+                let url = format!("{}/user/session", way.base);
+                (Call::interactive(Method::POST, url, None), way.access_token)
             }
         };
         let answer = self.rest.call(call.with(body)).await?;
-        let login = match answer.success() {
+        let mut login = match answer.success() {
             Ok(result) => self.read_login(product, result),
-            Err(error) => Err(login_error(error)),
+            Err(_) => Err(refused_login(&answer)),
         };
+        if access_token.is_some() {
+            login = self.spend_access_token(&credentials, login);
+        }
         // No server is known to repeat what it was sent; if one did, it must not reach a log.
-        login.map_err(|error| hide(error, &[&app.key, &app.secret]))
+        login.map_err(|error| hide(error, &sent))
     }
 
-    /// Adds what the configured way needs to the login's body; returns the base to log in at.
-    async fn prepare_interactive(&self, body: &mut Value) -> Result<String, Error> {
+    /// How the interactive product logs in, as configured.
+    async fn way(&self, credentials: &Credentials) -> Result<Way, Error> {
         if !self.settings.interactive {
             return Err(Error::NotConfigured("the interactive product is switched off".to_owned()));
         }
+        let base = self.settings.url(&self.settings.interactive_prefix);
+        let direct = Way { base, unique_key: None, access_token: None };
         match self.settings.login {
-            LoginKind::Direct => Ok(self.settings.url(&self.settings.interactive_prefix)),
+            LoginKind::Direct => Ok(direct),
             LoginKind::AccessToken => {
-                let token = self.credentials.access_token.as_ref().filter(|t| !t.is_empty());
-                let token = token.ok_or_else(|| {
-                    Error::NotConfigured("access token from the broker's login page".to_owned())
-                })?;
-                body["accessToken"] = json!(token.expose());
-                Ok(self.settings.url(&self.settings.interactive_prefix))
+                let token = credentials.access_token.clone().filter(|t| !t.is_empty());
+                let token = token.ok_or_else(|| self.wants_access_token("none is there"))?;
+                if self.credentials.is_spent(credentials) {
+                    return Err(self.wants_access_token("the last one has been used"));
+                }
+                Ok(Way { access_token: Some(token), ..direct })
             }
             LoginKind::Hostlookup => {
                 // Whether a key serves twice is not known: a new one for every login.
                 let lookup = self.look_up_host().await?;
-                body["uniqueKey"] = json!(lookup.unique_key);
                 *self.interactive_base.lock().await = Some(lookup.base);
-                Ok(lookup.login_base)
+                let unique_key = Some(Secret::new(lookup.unique_key));
+                Ok(Way { base: lookup.login_base, unique_key, access_token: None })
             }
         }
     }
 
-    /// Where interactive calls after the login go.
-    async fn interactive_base(&self) -> Result<String, Error> {
-        if self.settings.login != LoginKind::Hostlookup {
-            return Ok(self.settings.url(&self.settings.interactive_prefix));
-        }
-        let mut known = self.interactive_base.lock().await;
-        if let Some(base) = known.as_ref() {
-            return Ok(base.clone());
-        }
-        // A token from an earlier life of the process: only its server's base is missing.
-        let base = self.look_up_host().await?.base;
-        *known = Some(base.clone());
-        Ok(base)
+    fn wants_access_token(&self, why: &str) -> Error {
+        Error::Operator(format!("{why}: {}", self.access_token_wanted()))
     }
 
-    async fn look_up_host(&self) -> Result<Lookup, Error> {
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct Result<'a> {
-            #[serde(borrow, rename = "uniqueKey")]
-            unique_key: Raw<'a>,
-            #[serde(borrow, rename = "UniqueKey")]
-            unique_key_capital: Raw<'a>,
-            #[serde(borrow, rename = "connectionString")]
-            connection_string: Raw<'a>,
-        }
+    /// What a person must do, and where.
+    fn access_token_wanted(&self) -> String {
+        let variable = self.credentials.access_token_variable();
+        format!(
+            "a new access token from the broker's login page is needed in {variable}, or in the file that \
+             {variable}_FILE names"
+        )
+    }
 
-        let url = match self.settings.hostlookup_url.as_str() {
-            "" => self.settings.url("/hostlookup"),
-            url => url.to_owned(),
+    /// The broker has judged a login with an access token, which serves once: whatever it said,
+    /// another login needs another one.
+    fn spend_access_token(
+        &self,
+        credentials: &Credentials,
+        login: Result<Login, Error>,
+    ) -> Result<Login, Error> {
+        let words = match &login {
+            Ok(_) => String::new(),
+            Err(Error::Credentials { description }) => description.clone(),
+            Err(Error::LoginRefused { code, description, .. }) => format!("{code} {description}"),
+            Err(_) => return login,
         };
-        let body = json!({ "accesspassword": HOSTLOOKUP_PASSWORD, "version": HOSTLOOKUP_VERSION });
-        let answer = self.rest.call(Call::interactive(Method::POST, url, None).with(body)).await?;
-        // `type` is true, "success" or missing: the key decides.
-        let result = answer.envelope().and_then(|e| e.result);
-        let found: Option<Result<'_>> = result.and_then(|r| serde_json::from_str(r.get()).ok());
-        let found = found.unwrap_or_default();
-        let key = raw_text(found.unique_key.or(found.unique_key_capital)).filter(|k| !k.is_empty());
-        let (Some(unique_key), Some(connection)) = (key, raw_text(found.connection_string)) else {
-            return Err(login_error(answer.error()));
-        };
-        let (login_base, base) =
-            bases(&connection, &self.settings.base_url, &self.settings.interactive_prefix)?;
-        Ok(Lookup { unique_key, login_base, base })
+        self.credentials.spend(credentials);
+        login.map_err(|_| Error::Credentials {
+            description: format!("{}; {}", words.trim(), self.access_token_wanted()),
+        })
     }
 
     fn read_login(&self, product: Product, result: Raw<'_>) -> Result<Login, Error> {
-        let malformed = |what: &str| Error::Malformed(format!("the login's answer holds no {what}"));
-        let result = result.ok_or_else(|| malformed("result"))?;
-        let result: LoginResult<'_> = serde_json::from_str(result.get()).map_err(|_| malformed("result"))?;
-        let token = raw_text(result.token).filter(|t| !t.is_empty()).ok_or_else(|| malformed("token"))?;
+        // The broker has let us in, and ended the last session; only we are none the wiser.
+        let lacks = |what: &str| Error::LoginRefused {
+            status: 200,
+            code: String::new(),
+            description: format!("the login's answer holds no {what}"),
+        };
+        let result = result.ok_or_else(|| lacks("result"))?;
+        let result: LoginResult<'_> = serde_json::from_str(result.get()).map_err(|_| lacks("result"))?;
+        let token = raw_text(result.token).filter(|t| !t.is_empty()).ok_or_else(|| lacks("token"))?;
         let is_investor = raw_as::<bool>(result.is_investor);
         let client_codes: Vec<String> = raw_as(result.client_codes).unwrap_or_default();
-        // Some servers put a mask in the place of a client.
-        let first_code = client_codes.iter().find(|c| !c.is_empty() && !c.starts_with('*')).cloned();
         let client_id = match self.settings.client_id.as_str() {
-            "" if is_investor == Some(false) => first_code,
+            "" if is_investor == Some(false) => first_client(&client_codes).map(str::to_owned),
             "" => None,
+            // An investor has no other books than his own.
+            configured if is_investor == Some(true) && configured != MASKED_CLIENT => None,
             configured => Some(configured.to_owned()),
         };
         let facts = AccountFacts {
@@ -206,20 +199,53 @@ impl XtsBroker {
     }
 }
 
+/// The first client that is named; some servers put a mask in the place of one.
+pub(super) fn first_client(codes: &[String]) -> Option<&str> {
+    codes.iter().map(String::as_str).find(|code| !code.is_empty() && !code.starts_with('*'))
+}
+
 /// What a refused login means: for good where the words blame the credentials, else the
 /// server may think better of it. Never that a token is needed: there is none yet.
 ///
 /// Source: "Entered invalid credentials" from a live server, "Invalid App Key" and
-/// "Authentication Failed" from official documentation; codes differ between servers.
-fn login_error(error: Error) -> Error {
+/// "Authentication Failed" from official documentation; codes and HTTP status differ between
+/// servers.
+pub(super) fn refused_login(answer: &Answer) -> Error {
+    let error = answer.error();
+    let Some(envelope) = answer.envelope() else {
+        return match error {
+            // A proxy's page: nobody has judged the login.
+            Error::InvalidToken { .. } => Error::Http {
+                status: answer.status,
+                what: "the login was refused, but not by the broker itself".to_owned(),
+            },
+            other => other,
+        };
+    };
+    let is_own = envelope.is_own();
     let (status, code, description) = match error {
         Error::Refused { status, code, description } => (status, code, description),
-        Error::InvalidToken { code, description } => (401, code, description),
-        Error::SubscriptionLimit { description, .. } => (400, String::new(), description),
+        Error::InvalidToken { code, description } => (answer.status, code, description),
+        Error::SubscriptionLimit { description, .. } => (answer.status, String::new(), description),
+        Error::Http { what, .. } if blames_credentials(&what) => {
+            return Error::Credentials { description: what };
+        }
         other => return other,
     };
-    let words = description.to_ascii_lowercase();
-    let blames = [
+    if blames_credentials(&description) {
+        return Error::Credentials { description };
+    }
+    if is_own {
+        return Error::LoginRefused { status, code, description };
+    }
+    Error::Http { status, what: format!("login refused: {description}") }
+}
+
+/// Whether a refusal's words are about what we log in with, or about the user.
+fn blames_credentials(words: &str) -> bool {
+    let words = words.to_ascii_lowercase();
+    let says = |pieces: &[&str]| pieces.iter().any(|piece| words.contains(piece));
+    says(&[
         "credential",
         "app key",
         "appkey",
@@ -232,21 +258,19 @@ fn login_error(error: Error) -> Error {
         "suspended",
         "inactive",
         "not active",
-        "expired",
         "not enabled",
-    ];
-    if blames.iter().any(|b| words.contains(b)) {
-        return Error::Credentials { description };
-    }
-    Error::Http { status, what: format!("login refused: {code} {description}") }
+    ]) || (words.contains("expired") && !says(&["token", "session", "unique", "hostlookup"]))
 }
 
 /// The same error without the given secrets in its words.
-fn hide(error: Error, secrets: &[&Secret]) -> Error {
+fn hide(error: Error, secrets: &[Secret]) -> Error {
     let without =
         |words: String| secrets.iter().fold(words, |words, secret| words.replace(secret.expose(), "…"));
     match error {
         Error::Credentials { description } => Error::Credentials { description: without(description) },
+        Error::LoginRefused { status, code, description } => {
+            Error::LoginRefused { status, code: without(code), description: without(description) }
+        }
         Error::Http { status, what } => Error::Http { status, what: without(what) },
         Error::RateLimited { retry_after, description } => {
             Error::RateLimited { retry_after, description: without(description) }
@@ -255,126 +279,82 @@ fn hide(error: Error, secrets: &[&Secret]) -> Error {
     }
 }
 
-/// From a `connectionString`: where to log in, and where later calls go.
-///
-/// Source: live answers of dealer servers. The text may have stray back-ticks, be only a path,
-/// and end in `7hostlookup`, `1interactive` or `interactive`.
-fn bases(connection: &str, base_url: &str, interactive_prefix: &str) -> Result<(String, String), Error> {
-    let wrong = || Error::Malformed("hostlookup's connection string is not usable".to_owned());
-    let text = connection.trim_matches(|c: char| c.is_whitespace() || matches!(c, '`' | '"' | '\''));
-    let own = Url::parse(base_url).map_err(|_| wrong())?;
-    let mut url = own.join(text).map_err(|_| wrong())?;
-    if own.scheme() == "https" && url.scheme() != "https" || !matches!(url.scheme(), "http" | "https") {
-        return Err(Error::Malformed("hostlookup names a server without TLS".to_owned()));
-    }
-    if !is_same_place(own.host_str().unwrap_or_default(), url.host_str().unwrap_or_default()) {
-        // The app key goes there next.
-        return Err(Error::Malformed("hostlookup names a server of another domain".to_owned()));
-    }
-    url.set_query(None);
-    url.set_fragment(None);
-    let mut login_base = url.as_str().trim_end_matches('/').to_owned();
-    if url.path() == "/" {
-        login_base.push_str(interactive_prefix);
-    }
-    let base = match login_base.strip_suffix("hostlookup").or_else(|| login_base.strip_suffix("HostLookUp")) {
-        Some(stem) => format!("{stem}interactive"),
-        None => login_base.clone(),
-    };
-    Ok((login_base, base))
-}
-
-/// Whether two hosts are one, or siblings in one domain (`smpa.jainam.in`, `smpb.jainam.in`).
-fn is_same_place(own: &str, other: &str) -> bool {
-    if own == other {
-        return true;
-    }
-    let is_name = |host: &str| host.chars().any(|c| c.is_ascii_alphabetic()) && !host.contains(':');
-    let parent = |host: &str| host.split_once('.').map(|(_, p)| p.to_owned()).filter(|p| p.contains('.'));
-    is_name(own) && is_name(other) && parent(own).is_some() && parent(own) == parent(other)
-}
-
 #[cfg(test)]
 mod tests {
     use crate::broker::Class;
 
     use super::*;
 
-    #[test]
-    fn connection_strings() {
-        let own = "https://smpb.jainam.in:4143";
-        for (text, login, later) in [
-            (
-                "https://smpb.jainam.in:4143/7hostlookup",
-                "https://smpb.jainam.in:4143/7hostlookup",
-                "https://smpb.jainam.in:4143/7interactive",
-            ),
-            (
-                " `https://smpb.jainam.in:4143/interactive/` ",
-                "https://smpb.jainam.in:4143/interactive",
-                "https://smpb.jainam.in:4143/interactive",
-            ),
-            (
-                "/1interactive",
-                "https://smpb.jainam.in:4143/1interactive",
-                "https://smpb.jainam.in:4143/1interactive",
-            ),
-            (
-                "https://smpa.jainam.in:9/5interactive",
-                "https://smpa.jainam.in:9/5interactive",
-                "https://smpa.jainam.in:9/5interactive",
-            ),
-            (
-                "https://smpb.jainam.in:4143",
-                "https://smpb.jainam.in:4143/interactive",
-                "https://smpb.jainam.in:4143/interactive",
-            ),
-        ] {
-            assert_eq!(
-                bases(text, own, "/interactive").unwrap(),
-                (login.to_owned(), later.to_owned()),
-                "{text}"
-            );
-        }
-        for text in [
-            "http://smpb.jainam.in/x",
-            "https://evil.in/x",
-            "https://jainam.in.evil.in/x",
-            "ftp://smpb.jainam.in",
-        ] {
-            assert!(bases(text, own, "/interactive").is_err(), "{text}");
-        }
-        assert!(is_same_place("127.0.0.1", "127.0.0.1"));
-        for (own, other) in [("127.0.0.1", "10.0.0.1"), ("a.in", "b.in"), ("192.168.0.1", "10.168.0.1")] {
-            assert!(!is_same_place(own, other), "{own} {other}");
-        }
+    fn refused(status: u16, body: &str) -> Error {
+        refused_login(&Answer::of(status, body))
+    }
+
+    fn in_words(status: u16, description: &str) -> Error {
+        refused(status, &json!({"type": "error", "code": "e", "description": description}).to_string())
     }
 
     #[test]
     fn refused_logins_are_for_good_only_where_the_words_blame_the_credentials() {
-        let refused = |description: &str| {
-            login_error(Error::Refused {
-                status: 400,
-                code: "e".to_owned(),
-                description: description.to_owned(),
-            })
-            .class()
-        };
-        for words in
-            ["Entered invalid credentials", "Invalid App Key", "Authentication Failed", "User is disabled"]
-        {
-            assert_eq!(refused(words), Class::NeedsOperator, "{words}");
+        for words in [
+            "Entered invalid credentials",
+            "Invalid App Key",
+            "Authentication Failed",
+            "User is disabled",
+            "Your subscription has expired",
+            "User account locked",
+        ] {
+            for status in [200, 400, 401, 500] {
+                assert_eq!(in_words(status, words).class(), Class::NeedsOperator, "{status} {words}");
+            }
         }
-        for words in ["", "Server is starting", "Bad Request"] {
-            assert_eq!(refused(words), Class::Transient, "{words}");
+        for words in [
+            "",
+            "Server is starting",
+            "Bad Request",
+            "Invalid Token",
+            "Unique key expired",
+            "Session expired",
+        ] {
+            let error = in_words(400, words);
+            assert!(matches!(error, Error::LoginRefused { .. }), "{words}: {error:?}");
+            assert_eq!((error.class(), error.answered()), (Class::Transient, true), "{words}");
         }
-        let token = Error::InvalidToken { code: String::new(), description: "Invalid Token".to_owned() };
-        assert_eq!(login_error(token).class(), Class::Transient);
+    }
+
+    #[test]
+    fn what_the_broker_itself_has_not_judged_is_no_answer() {
+        for (status, body) in [
+            (200, "<html>"),
+            (401, "<html>"),
+            (403, r#"{"message":"Forbidden"}"#),
+            (404, "<h1>Unable to connect provided url</h1>"),
+            (429, r#"{"type":"error","code":"e-apirl-0004","description":"wait"}"#),
+            (400, r#"{"type":"error","code":"e-apirl-0004","description":"wait"}"#),
+            (502, "<html>"),
+            (503, r#"{"type":"error","code":"e","description":"starting"}"#),
+        ] {
+            let error = refused(status, body);
+            assert_eq!(
+                (error.class(), error.answered()),
+                (Class::Transient, false),
+                "{status} {body}: {error:?}"
+            );
+        }
+        let wrapped =
+            r#"{"data":{"type":"error","code":"e-user-0001","description":"Entered invalid credentials"}}"#;
+        assert_eq!(refused(400, wrapped).class(), Class::NeedsOperator);
     }
 
     #[test]
     fn secrets_are_hidden_from_the_words() {
+        let secrets = [Secret::new("0f1e2d")];
         let error = Error::Credentials { description: "Invalid App Key 0f1e2d".to_owned() };
-        assert_eq!(hide(error, &[&Secret::new("0f1e2d")]).to_string(), "login refused: Invalid App Key …");
+        assert_eq!(hide(error, &secrets).to_string(), "login refused: Invalid App Key …");
+        let error = Error::LoginRefused {
+            status: 400,
+            code: "e-0f1e2d".to_owned(),
+            description: "try 0f1e2d later".to_owned(),
+        };
+        assert_eq!(hide(error, &secrets).to_string(), "login refused: e-… try … later");
     }
 }

@@ -5,8 +5,8 @@ use crate::broker::{FeedCounts, FeedEnd};
 use crate::clock::UnixNanos;
 use crate::market::Tick;
 
-use super::engineio::{self, Open};
-use super::rest::{event_words, is_token_refusal};
+use super::engineio;
+use super::said::{self, Said, Step};
 use super::socketio;
 use super::wire::binary::{self, Layout};
 use super::wire::{BINARY_EVENT, Counts, json};
@@ -14,19 +14,6 @@ use super::wire::{BINARY_EVENT, Counts, json};
 /// Undecodable frames of one connection that are shown in the debug log, and how much of each.
 const SAMPLES: u32 = 16;
 const SAMPLE_BYTES: usize = 64;
-
-/// What the owner of the socket must do after a text frame.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Nothing.
-    None,
-    /// Heartbeats follow these figures from now on.
-    Opened(Open),
-    /// The default namespace is connected.
-    Connected,
-    /// The server pings (Engine.IO 4): answer with this payload, and ping no more.
-    Pinged(String),
-}
 
 /// The state of one connection.
 #[derive(Debug)]
@@ -77,18 +64,10 @@ impl Events {
         recv: &dyn Fn() -> UnixNanos,
         batch: &mut Vec<Tick>,
     ) -> Result<Step, FeedEnd> {
-        match engineio::parse_text(frame) {
-            Some(engineio::Packet::Open(figures)) => {
-                let open = Open::parse(figures).or_else(|| Open::parse("{}"));
-                Ok(open.map_or(Step::None, Step::Opened))
-            }
-            Some(engineio::Packet::Close) => Err(FeedEnd::Closed("the server closed the session".to_owned())),
-            Some(engineio::Packet::Ping(payload)) => Ok(Step::Pinged(payload.to_owned())),
-            Some(engineio::Packet::Pong(_) | engineio::Packet::Upgrade | engineio::Packet::Noop) => {
-                Ok(Step::None)
-            }
-            Some(engineio::Packet::Message(message)) => self.on_packet(message, recv, batch),
-            None => self.bad(frame.as_bytes(), "no Engine.IO packet").map(|()| Step::None),
+        match said::read(frame)? {
+            Said::Packet(message) => self.on_packet(message, recv, batch),
+            Said::Step(step) => Ok(step),
+            Said::Nonsense => self.bad(frame.as_bytes(), "no Engine.IO packet").map(|()| Step::None),
         }
     }
 
@@ -107,7 +86,7 @@ impl Events {
             Some(socketio::Packet::Disconnect) => {
                 return Err(FeedEnd::Closed("the server disconnected us".to_owned()));
             }
-            Some(socketio::Packet::Error(payload)) => return Err(refusal(payload)),
+            Some(socketio::Packet::Error(payload)) => return Err(said::refusal(payload)),
             Some(socketio::Packet::Ack) => {}
             Some(socketio::Packet::BinaryAck { attachments }) => self.expect(attachments, false),
             Some(socketio::Packet::BinaryEvent { attachments, json }) => {
@@ -139,21 +118,7 @@ impl Events {
             let counts = self.json.event(code, datum, recv(), batch);
             return self.judge(counts, datum.as_bytes());
         }
-        match name {
-            "logout" => {
-                let (_, words) = event_words(datum);
-                return Err(FeedEnd::Logout(words));
-            }
-            "error" | "socketError" | "warning" => {
-                let (code, words) = event_words(datum);
-                if is_token_refusal(&code, &words) {
-                    return Err(FeedEnd::TokenRefused(format!("{code} {words}").trim().to_owned()));
-                }
-                tracing::warn!(event = name, code, words, "message from the broker");
-            }
-            _ => tracing::debug!(event = name, "event from the broker"),
-        }
-        Ok(())
+        said::session_event(name, datum)
     }
 
     /// Takes a binary frame: an attachment of the event before it.
@@ -210,16 +175,11 @@ impl Events {
     }
 }
 
-/// Why the server sent an error packet.
-fn refusal(payload: &str) -> FeedEnd {
-    let (code, words) = event_words(payload);
-    let text = format!("{code} {words}").trim().to_owned();
-    if is_token_refusal(&code, &words) { FeedEnd::TokenRefused(text) } else { FeedEnd::Closed(text) }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use crate::broker::xts::engineio::Open;
 
     use super::*;
 

@@ -17,9 +17,11 @@ use super::wire::code_of;
 use super::wire::json::Decoder;
 use super::wire::text::{Raw, raw_text, unescape};
 
-/// Single instruments refused with the same words after which the rest of a batch is taken to
-/// be refused too: the refusal is then about something else than the instrument.
+/// Single instruments refused in the same words after which the refusal is suspected to be about
+/// something else than the instrument, and so many more, from all over the rest of the batch, after
+/// which it is taken to be.
 const SAME_REFUSALS: usize = 5;
+const SAMPLES: usize = 5;
 
 /// Segments whose index lists are asked for.
 const INDEX_SEGMENTS: [Segment; 2] = [Segment::NseCash, Segment::BseCash];
@@ -43,7 +45,8 @@ impl XtsBroker {
     ) -> Result<Subscribed, Error> {
         let mut done = Subscribed::default();
         let mut pending = vec![instruments];
-        let (mut may_clear, mut refusals, mut is_first) = (true, 0_usize, true);
+        let (mut may_clear, mut is_first) = (true, true);
+        let mut refused = Refused::default();
         while let Some(batch) = pending.pop() {
             if batch.is_empty() {
                 continue;
@@ -56,7 +59,6 @@ impl XtsBroker {
             {
                 Ok(()) => {
                     done.confirmed.extend_from_slice(batch);
-                    refusals = 0;
                     continue;
                 }
                 Err(Error::Refused { code, description, .. }) => (code, description),
@@ -74,10 +76,14 @@ impl XtsBroker {
                 [single] if already => done.confirmed.push(*single),
                 [_] => {
                     reject(&mut done, batch, &description);
-                    refusals += 1;
-                    if refusals >= SAME_REFUSALS && done.confirmed.is_empty() {
-                        for batch in std::mem::take(&mut pending) {
-                            reject(&mut done, batch, &description);
+                    let count = refused.note(&code, &description);
+                    if done.confirmed.is_empty() && !names_an_instrument(&code, &description) {
+                        if count == SAME_REFUSALS {
+                            pending = samples_first(pending);
+                        } else if count >= SAME_REFUSALS + SAMPLES {
+                            for batch in std::mem::take(&mut pending) {
+                                reject(&mut done, batch, &description);
+                            }
                         }
                     }
                 }
@@ -226,6 +232,57 @@ impl XtsBroker {
     }
 }
 
+/// Refusals of single instruments in the same words.
+#[derive(Default)]
+struct Refused {
+    words: (String, String),
+    count: usize,
+}
+
+impl Refused {
+    /// Returns how many in a row there were of these.
+    fn note(&mut self, code: &str, description: &str) -> usize {
+        if (self.words.0.as_str(), self.words.1.as_str()) != (code, description) {
+            *self = Self { words: (code.to_owned(), description.to_owned()), count: 0 };
+        }
+        self.count += 1;
+        self.count
+    }
+}
+
+/// Whether a refusal is about the instrument in its own words, so that another instrument may
+/// well be taken, however many were refused.
+///
+/// Source: "Instrument not found" and "key not found." of official samples.
+fn names_an_instrument(code: &str, description: &str) -> bool {
+    let words = description.to_ascii_lowercase();
+    code.starts_with("e-instrument") || words.contains("instrument") || words.contains("not found")
+}
+
+/// The same instruments with single ones from all over them on top of the stack.
+fn samples_first(pending: Vec<&[InstrumentId]>) -> Vec<&[InstrumentId]> {
+    let total: usize = pending.iter().map(|batch| batch.len()).sum();
+    let (mut rest, mut samples, mut seen) = (Vec::new(), Vec::new(), 0);
+    for mut batch in pending.into_iter().rev() {
+        // The last of every `total / SAMPLES` instruments.
+        while let Some(at) = (seen..seen + batch.len())
+            .find(|at| (at + 1) * SAMPLES / total > at * SAMPLES / total)
+            .map(|at| at - seen)
+        {
+            let (before, after) = batch.split_at(at);
+            rest.push(before);
+            samples.push(&after[..1]);
+            batch = &after[1..];
+            seen += at + 1;
+        }
+        seen += batch.len();
+        rest.push(batch);
+    }
+    rest.append(&mut samples);
+    rest.retain(|batch| !batch.is_empty());
+    rest
+}
+
 fn body(kind: Kind, instruments: &[InstrumentId]) -> Value {
     let instruments: Vec<Value> = instruments
         .iter()
@@ -248,7 +305,8 @@ fn read_quotes(kind: Kind, result: Raw<'_>, sent: UnixNanos, ticks: &mut Vec<Tic
     }
 }
 
-fn is_no_data(description: &str) -> bool {
+/// Whether a refusal says that there is nothing: no quotes, an empty book.
+pub(super) fn is_no_data(description: &str) -> bool {
     let words = description.to_ascii_lowercase();
     words.contains("data not available") || words.contains("no data")
 }
@@ -276,4 +334,34 @@ fn append_indices(segment: i64, result: Raw<'_>, indices: &mut Vec<(i64, String)
     let result: IndexResult<'_> = serde_json::from_str(raw).map_err(|_| malformed())?;
     indices.extend(result.index_list.into_iter().filter_map(raw_text).map(|entry| (segment, entry)));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_come_from_everywhere_and_nothing_is_lost() {
+        let ids: Vec<_> = (0..45).map(|code| InstrumentId { segment: Segment::NseCash, code }).collect();
+        for cuts in [vec![], vec![1, 2, 20], vec![44]] {
+            let mut pending = Vec::new();
+            let mut rest = ids.as_slice();
+            for cut in cuts.iter().rev() {
+                let (before, after) = rest.split_at(*cut);
+                pending.push(after);
+                rest = before;
+            }
+            pending.push(rest);
+            let mixed = samples_first(pending);
+            let codes = |batch: &&[InstrumentId]| batch.iter().map(|id| id.code).collect::<Vec<_>>();
+            let mut tops: Vec<_> = mixed.iter().rev().take(SAMPLES).flat_map(codes).collect();
+            tops.sort_unstable();
+            assert_eq!(tops.len(), SAMPLES, "{cuts:?}");
+            assert!(tops.windows(2).all(|pair| pair[1] - pair[0] > 3), "{cuts:?}: {tops:?}");
+            let mut all: Vec<_> = mixed.iter().flat_map(codes).collect();
+            all.sort_unstable();
+            assert_eq!(all, (0..45).collect::<Vec<_>>(), "{cuts:?}");
+        }
+        assert_eq!(samples_first(vec![&ids[..1]]).concat(), ids[..1]);
+    }
 }

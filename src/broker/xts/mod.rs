@@ -1,15 +1,23 @@
 //! The adapter for brokers that run Symphony's XTS platform.
 //! Not a second XTS client for other uses: it does what [`Broker`] asks and no more.
 
+mod account_feed;
 mod auth;
+mod books;
+mod credentials;
 pub mod engineio;
 mod events;
 mod feed;
+mod hostlookup;
 mod instruments;
+mod link;
+mod pace;
 mod rest;
+mod said;
 mod settings;
 pub mod socketio;
 mod tls;
+mod ways;
 pub mod wire;
 
 use std::fmt;
@@ -26,18 +34,22 @@ use crate::clock::Clock;
 use crate::market::{Funds, InstrumentId, Kind, Order, Position, PositionView, Tick};
 use crate::token::{Product, Token};
 
+use self::books::Desks;
+use self::credentials::Vault;
 use self::rest::Rest;
 
 /// One account at one XTS broker.
 pub struct XtsBroker {
     settings: Settings,
-    credentials: Credentials,
+    credentials: Vault,
     account: Arc<str>,
     clock: Arc<dyn Clock>,
     rest: Rest,
     tls: Arc<ClientConfig>,
     /// Where hostlookup sent us, once known.
     interactive_base: Mutex<Option<String>>,
+    /// In whose name books are asked for.
+    desks: Desks,
     /// What tokens are bound to instead of the base URL.
     issuer: Option<&'static str>,
 }
@@ -81,8 +93,9 @@ impl XtsBroker {
         let rest = Rest::new(&settings, tls.clone())?;
         let (account, tls) = (Arc::from(account), Arc::new(tls));
         Ok(Self {
+            desks: Desks::new(&settings),
             settings,
-            credentials,
+            credentials: Vault::new(credentials),
             account,
             clock,
             rest,
@@ -90,6 +103,22 @@ impl XtsBroker {
             interactive_base: Mutex::new(None),
             issuer: None,
         })
+    }
+
+    /// Lets [`Broker::reload_credentials`] read them from `source`, which returns `None` where
+    /// they cannot be read now. It may block for a file's reading.
+    #[must_use]
+    pub fn reloading(mut self, source: Box<dyn Fn() -> Option<Credentials> + Send + Sync>) -> Self {
+        self.credentials.read_from(source);
+        self
+    }
+
+    /// Names the variable that an operator puts this account's access token into, for messages
+    /// that ask for a new one. Without it: `TICKGATE_XTS_ACCESS_TOKEN`.
+    #[must_use]
+    pub fn access_token_in(mut self, variable: &str) -> Self {
+        self.credentials.name_access_token(variable);
+        self
     }
 
     /// Binds stored tokens to `issuer` instead of the base URL. Only for a broker inside this
@@ -153,24 +182,31 @@ impl Broker for XtsBroker {
         Box::pin(self.ask_quotes(token, kind, instruments))
     }
 
-    fn order_book<'a>(&'a self, _: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
-        Box::pin(async { Err(Error::NotConfigured("order book".to_owned())) })
+    fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
+        Box::pin(self.ask_orders(token))
     }
 
-    fn positions<'a>(&'a self, _: &'a Token, _: PositionView) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
-        Box::pin(async { Err(Error::NotConfigured("positions".to_owned())) })
+    fn positions<'a>(
+        &'a self,
+        token: &'a Token,
+        view: PositionView,
+    ) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
+        Box::pin(self.ask_positions(token, view))
     }
 
-    fn funds<'a>(&'a self, _: &'a Token) -> BoxFuture<'a, Result<Funds, Error>> {
-        Box::pin(async { Err(Error::NotConfigured("funds".to_owned())) })
+    fn funds<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Funds, Error>> {
+        Box::pin(self.ask_funds(token))
     }
 
-    fn open_account_feed<'a>(&'a self, _: &'a Token) -> BoxFuture<'a, Result<Box<dyn AccountFeed>, Error>> {
-        Box::pin(async { Err(Error::NotConfigured("account feed".to_owned())) })
+    fn open_account_feed<'a>(
+        &'a self,
+        token: &'a Token,
+    ) -> BoxFuture<'a, Result<Box<dyn AccountFeed>, Error>> {
+        Box::pin(async move { Ok(Box::new(self.connect_account(token).await?) as Box<dyn AccountFeed>) })
     }
 
     fn reload_credentials(&self) -> bool {
-        false
+        self.credentials.reload()
     }
 
     fn logout<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {

@@ -1,5 +1,5 @@
-//! REST calls: pacing, limits, the envelope of every answer, and what an error means.
-//! Not the calls themselves; those are `auth`'s and `instruments`'.
+//! REST calls: the client and its limits, the envelope of every answer, and what an error means.
+//! Not the calls themselves; those are `auth`'s, `books`' and `instruments`'.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -8,13 +8,12 @@ use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Response};
 use rustls::ClientConfig;
 use serde::Deserialize;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep_until};
 
 use crate::broker::Error;
 use crate::secret::Secret;
 use crate::token::Product;
 
+use super::pace::Lane;
 use super::settings::Settings;
 use super::wire::text::{Raw, raw_as, raw_text, unescape};
 
@@ -37,32 +36,6 @@ pub(super) struct Rest {
     download_timeout: Duration,
     market: Lane,
     interactive: Lane,
-}
-
-/// One product's calls: one at a time, their starts apart.
-#[derive(Debug)]
-struct Lane {
-    interval: Duration,
-    /// Held during an ordinary call.
-    busy: Mutex<()>,
-    /// When the next call may start.
-    next: Mutex<Option<Instant>>,
-}
-
-impl Lane {
-    fn new(interval_ms: u64) -> Self {
-        let interval = Duration::from_millis(interval_ms);
-        Self { interval, busy: Mutex::new(()), next: Mutex::new(None) }
-    }
-
-    /// Waits for this call's turn to start.
-    async fn turn(&self) {
-        let mut next = self.next.lock().await;
-        if let Some(at) = *next {
-            sleep_until(at).await;
-        }
-        *next = Some(Instant::now() + self.interval);
-    }
 }
 
 /// One call.
@@ -148,6 +121,13 @@ impl<'a> Envelope<'a> {
         self.kind.is_none() && self.message.is_some() && raw_as::<i64>(self.code).is_some()
     }
 
+    /// Whether it is the broker's own, and no proxy's object with a message.
+    pub(super) fn is_own(&self) -> bool {
+        let has_mark = |envelope: &Envelope<'_>| envelope.kind.is_some() || envelope.code.is_some();
+        has_mark(self)
+            || self.data.and_then(|d| Envelope::read(d.get())).is_some_and(|inner| has_mark(&inner))
+    }
+
     fn is_success(&self) -> bool {
         match raw_text(self.kind).as_deref() {
             Some("success" | "true") => true,
@@ -197,7 +177,7 @@ impl Rest {
             Product::Interactive => &self.interactive,
         };
         let _busy = if call.download { None } else { Some(lane.busy.lock().await) };
-        lane.turn().await;
+        lane.pace.turn().await;
         let mut request = self.client.request(call.method, call.url);
         if let Some(token) = call.token {
             let mut value = HeaderValue::from_str(token.expose())
@@ -273,6 +253,11 @@ fn chain(error: reqwest::Error) -> String {
 }
 
 impl Answer {
+    #[cfg(test)]
+    pub(super) fn of(status: u16, body: &str) -> Self {
+        Self { status, retry_after: None, body: body.to_owned() }
+    }
+
     /// The `result` of a success.
     ///
     /// # Errors
@@ -485,15 +470,5 @@ mod tests {
             ("c".to_owned(), "d".to_owned())
         );
         assert_eq!(event_words(r#""gone""#), (String::new(), "gone".to_owned()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn calls_start_apart() {
-        let lane = Lane::new(200);
-        let begin = Instant::now();
-        for _ in 0..4 {
-            lane.turn().await;
-        }
-        assert_eq!(begin.elapsed(), Duration::from_millis(600));
     }
 }

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::secret::Secret;
 
+/// The client of a *pro* dealer, who trades for the firm's own account.
+pub(super) const MASKED_CLIENT: &str = "*****";
+
 /// How the interactive product logs in; the market product always logs in directly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -45,7 +48,7 @@ pub struct Settings {
     pub hostlookup_url: String,
     /// Whether the interactive product is used at all.
     pub interactive: bool,
-    /// The client that books are asked for; dealers only.
+    /// The client that books are asked for; dealers only. Five asterisks: a pro dealer's own.
     pub client_id: String,
     /// Subscriptions (instrument and message code) that one app key may hold, as granted.
     pub max_subscriptions: usize,
@@ -65,6 +68,8 @@ pub struct Settings {
     pub download_timeout_ms: u64,
     /// Least time between the starts of two REST calls of one product.
     pub request_interval_ms: u64,
+    /// Least time between two calls for the same book (orders, positions, funds).
+    pub book_interval_ms: u64,
     /// Least time between two subscription calls.
     pub subscription_interval_ms: u64,
     /// Larger frames from the socket end the connection.
@@ -95,6 +100,8 @@ impl Default for Settings {
             request_timeout_ms: 15_000,
             download_timeout_ms: 120_000,
             request_interval_ms: 200,
+            // Documented limit of every book: one a second.
+            book_interval_ms: 1_000,
             subscription_interval_ms: 500,
             max_frame_bytes: 1024 * 1024,
             undecodable_limit: 50,
@@ -204,7 +211,7 @@ fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
 }
 
 /// An app key and its secret, one pair for each product.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppKey {
     /// The broker's `appKey`.
     pub key: Secret,
@@ -213,7 +220,7 @@ pub struct AppKey {
 }
 
 /// What the logins need. A product whose key is missing cannot log in.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Credentials {
     /// For market data.
     pub market: Option<AppKey>,

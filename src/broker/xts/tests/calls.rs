@@ -59,25 +59,25 @@ async fn a_dealers_login_finds_its_client() {
 
 #[tokio::test]
 async fn refused_logins() {
-    let answers: &[(u16, &str, &str, Class)] = &[
-        (400, "e-user-0001", "Entered invalid credentials", Class::NeedsOperator),
-        (200, "e-response-0010", "Invalid App Key 0f1e2d3c4b5a69788796a5", Class::NeedsOperator),
-        (401, "", "Authentication Failed", Class::NeedsOperator),
-        (400, "e-x", "Please try again", Class::Transient),
-        (400, "e-session-0007", "Invalid Token", Class::Transient),
-        (429, "e-apirl-0004", "rate", Class::Transient),
-        (503, "", "", Class::Transient),
+    let answers: &[(u16, &str, &str, Class, bool)] = &[
+        (400, "e-user-0001", "Entered invalid credentials", Class::NeedsOperator, true),
+        (200, "e-response-0010", "Invalid App Key 0f1e2d3c4b5a69788796a5", Class::NeedsOperator, true),
+        (401, "", "Authentication Failed", Class::NeedsOperator, true),
+        (400, "e-x", "Please try again 0f1e2d3c4b5a69788796a5", Class::Transient, true),
+        (400, "e-session-0007", "Invalid Token", Class::Transient, true),
+        (429, "e-apirl-0004", "rate", Class::Transient, false),
+        (503, "", "", Class::Transient, false),
     ];
-    for (status, code, description, class) in answers.iter().copied() {
+    for (status, code, description, class, answered) in answers.iter().copied() {
         let server = Server::start(move |_| error(status, code, description)).await;
         let refused = broker(settings(server.address)).login(Product::Market).await.unwrap_err();
-        assert_eq!(refused.class(), class, "{refused}");
+        assert_eq!((refused.class(), refused.answered()), (class, answered), "{refused}");
         assert!(!refused.to_string().contains("0f1e2d3c"), "{refused}");
         assert_eq!(server.seen().len(), 1, "a login is never repeated by itself");
     }
     let without_token = Server::start(|_| (200, OK.to_owned())).await;
     let refused = broker(settings(without_token.address)).login(Product::Market).await.unwrap_err();
-    assert!(matches!(refused, Error::Malformed(_)), "{refused}");
+    assert!(matches!(refused, Error::LoginRefused { .. }) && refused.answered(), "{refused}");
 }
 
 #[tokio::test]
@@ -130,20 +130,9 @@ async fn hostlookup_that_fails_or_points_elsewhere_sends_no_keys() {
         let server = Server::start(move |_| (200, body.to_owned())).await;
         let settings = Settings { login: LoginKind::Hostlookup, ..settings(server.address) };
         let refused = broker(settings).login(Product::Interactive).await.unwrap_err();
-        assert_eq!(refused.class(), Class::Transient, "{refused}");
+        assert_eq!((refused.class(), refused.answered()), (Class::Transient, false), "{refused}");
         assert_eq!(server.lines(), ["POST /hostlookup"]);
     }
-}
-
-#[tokio::test]
-async fn the_access_token_goes_with_the_interactive_login_only() {
-    let server = Server::start(|_| (200, DEALER_LOGIN.to_owned())).await;
-    let broker = broker(Settings { login: LoginKind::AccessToken, ..settings(server.address) });
-    broker.login(Product::Interactive).await.unwrap();
-    broker.login(Product::Market).await.unwrap();
-    let seen = server.seen();
-    assert_eq!(seen[0].json()["accessToken"], "from-the-browser");
-    assert_eq!(seen[1].json().get("accessToken"), None);
 }
 
 #[tokio::test]
@@ -275,6 +264,30 @@ async fn a_refusal_of_everything_is_not_asked_fifty_times() {
     let done = done.unwrap();
     assert_eq!((done.confirmed.len(), done.rejected.len()), (0, 50));
     assert!(server.seen().len() < 20, "{}", server.seen().len());
+}
+
+#[tokio::test]
+async fn bad_instruments_that_come_first_do_not_cost_the_good_ones() {
+    for (code, words) in [("e-instrument-0001", "Instrument not found"), ("e-x", "Bad Request")] {
+        // The first ten are unknown, and one later on.
+        let server = Server::start(move |seen| {
+            let asked = seen.json()["instruments"].as_array().unwrap().clone();
+            let is_bad = |i: &serde_json::Value| {
+                let code = i["exchangeInstrumentID"].as_u64().unwrap();
+                code <= 10 || code == 33
+            };
+            if asked.iter().any(is_bad) { error(400, code, words) } else { (200, OK.to_owned()) }
+        })
+        .await;
+        let batch = ids(1..=50);
+        let done =
+            broker(settings(server.address)).subscribe(&token(Product::Market), Kind::Quote, &batch).await;
+        let done = done.unwrap();
+        let mut rejected: Vec<_> = done.rejected.iter().map(|(id, _)| id.code).collect();
+        rejected.sort_unstable();
+        assert_eq!(rejected, (1..=10).chain([33]).collect::<Vec<_>>(), "{words}");
+        assert_eq!(done.confirmed.len(), 39, "{words}");
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 //! The adapter against small servers in the test, over real sockets on loopback.
 
+mod account;
+mod books;
 mod calls;
+mod credentials;
 mod feed;
 mod server;
 
@@ -38,6 +41,7 @@ fn settings(address: std::net::SocketAddr) -> Settings {
     Settings {
         base_url: format!("http://{address}"),
         request_interval_ms: 0,
+        book_interval_ms: 0,
         subscription_interval_ms: 0,
         connect_timeout_ms: 5_000,
         request_timeout_ms: 5_000,

@@ -1,9 +1,12 @@
-//! What the venue sends, exactly, turned into [`market::Tick`](crate::market::Tick)s.
-//! Pure: no I/O, no clock; the receive time is handed in.
+//! What the venue sends, exactly, turned into [`market`](crate::market)'s ticks, orders,
+//! positions and funds. Pure: no I/O, no clock; the receive time is handed in.
 
 pub mod binary;
+pub mod books;
+mod date;
 pub mod json;
 mod partial;
+mod row;
 pub mod text;
 pub mod time;
 

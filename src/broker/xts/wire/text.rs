@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::market::Price;
+use crate::market::{Money, Price};
 
 /// A price from a JSON number or string. `None` for `null`, `""`, `"NaN"` and anything that
 /// is no number. Decimal text goes to fixed point without a float.
@@ -26,11 +26,48 @@ pub fn integer(raw: &str) -> Option<i64> {
     })
 }
 
+/// An integer from a JSON number or string. `None` if it has a fraction other than zero: for
+/// quantities of books, where cutting it off would be a wrong number.
+pub fn whole(raw: &str) -> Option<i64> {
+    let text = bare(raw);
+    if let Ok(value) = text.parse() {
+        return Some(value);
+    }
+    if let Some((whole, fraction)) = text.split_once('.') {
+        return fraction.bytes().all(|b| b == b'0').then(|| whole.parse().ok())?;
+    }
+    let value: f64 = text.parse().ok()?;
+    // Every integer below 2^53 is a double.
+    (value.fract() == 0.0 && value.abs() < 9_007_199_254_740_992.0).then_some(value as i64)
+}
+
+/// An amount of money from a JSON number or string, as [`price`].
+pub fn money(raw: &str) -> Option<Money> {
+    let text = bare(raw);
+    Money::parse(text.as_bytes()).or_else(|| text.parse().ok().and_then(Money::from_f64))
+}
+
 /// Without quotes, blanks and thousands commas.
 fn bare(raw: &str) -> Cow<'_, str> {
     let raw = raw.trim();
     let inner = raw.strip_prefix('"').and_then(|r| r.strip_suffix('"')).unwrap_or(raw).trim();
-    if inner.contains(',') { Cow::Owned(inner.replace(',', "")) } else { Cow::Borrowed(inner) }
+    if inner.contains(',') && is_grouped(inner) {
+        Cow::Owned(inner.replace(',', ""))
+    } else {
+        Cow::Borrowed(inner)
+    }
+}
+
+/// Whether the commas stand where thousands are grouped, `1,234,567` or `12,34,567`: one that
+/// is a decimal comma (`1460,50`) must not make the number a hundred times as large.
+fn is_grouped(text: &str) -> bool {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let mut groups = whole.trim_start_matches(['-', '+']).rsplit(',');
+    let all_digits = |group: &str| !group.is_empty() && group.bytes().all(|b| b.is_ascii_digit());
+    let last = groups.next().unwrap_or_default();
+    !fraction.contains(',')
+        && (all_digits(last) && last.len() == 3)
+        && groups.all(|group| all_digits(group) && group.len() <= 3)
 }
 
 /// Appends the text of a JSON string (quotes included in `raw`) to `out`. `None`, with `out`
@@ -157,6 +194,25 @@ mod tests {
         for raw in ["null", "\"\"", "\"NaN\"", "1e40", "[]"] {
             assert_eq!(integer(raw), None, "{raw}");
         }
+        for (raw, value) in [("10", 10), ("\"10.00\"", 10), ("\"-1,00,000\"", -100_000), ("1e3", 1_000)] {
+            assert_eq!(whole(raw), Some(value), "{raw}");
+        }
+        for raw in ["10.5", "\"\"", "NaN", "1e-1", "1e16", ".", "inf", "true"] {
+            assert_eq!(whole(raw), None, "{raw}");
+        }
+        assert_eq!(money("\"-14,605.00\"").unwrap().to_string(), "-14605.00");
+        assert_eq!(money("1.5E7").unwrap().to_string(), "15000000.00");
+        assert_eq!(money("\"NaN\""), None);
+    }
+
+    #[test]
+    fn only_commas_between_groups_are_dropped() {
+        for raw in
+            ["\"1460,50\"", "\"1,4605\"", "\",500\"", "\"1,460.50,0\"", "\"1,,000\"", "\"1,\"", "\"1,00\""]
+        {
+            assert_eq!((price(raw), integer(raw), whole(raw), money(raw)), (None, None, None, None), "{raw}");
+        }
+        assert_eq!(integer("\"12,34,567\""), Some(1_234_567));
     }
 
     #[test]
@@ -183,7 +239,7 @@ mod tests {
         #[test]
         fn arbitrary_text_never_panics(text in r#"("|\\|u|d8|00|.){0,20}"#) {
             let _ = unescape(&text, &mut String::new());
-            let _ = (price(&text), integer(&text));
+            let _ = (price(&text), integer(&text), whole(&text), money(&text));
             let _ = each_element(&text, |_| ());
         }
     }
