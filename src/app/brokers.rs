@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tracing::warn;
+
 use super::Error;
 use crate::broker::Broker;
 use crate::broker::xts::{self, Credentials, XtsBroker};
 use crate::clock::Clock;
-use crate::config::{Account, BrokerKind, Config, Secrets};
+use crate::config::{Account, BrokerKind, Config, ProcessEnv, Secrets};
 use crate::secret::Secret;
 use crate::sim::{DemoAccount, SimServer};
 
@@ -33,7 +35,9 @@ pub(super) async fn open(
         BrokerKind::Xts => {
             let opened = accounts.map(|account| {
                 let credentials = secrets.xts.get(&account.name).cloned().unwrap_or_default();
-                let broker = adapter(account, account.xts.clone(), credentials, clock)?;
+                let broker = adapter(account, account.xts.clone(), credentials, clock)?
+                    .access_token_in(&config.access_token_variable(&account.name))
+                    .reloading(reader(config, &account.name));
                 Ok(Upstream { account: account.name.clone(), broker: Arc::new(broker) })
             });
             Ok((opened.collect::<Result<_, Error>>()?, None))
@@ -55,6 +59,18 @@ pub(super) async fn open(
             Ok((opened, Some(sim)))
         }
     }
+}
+
+/// Reads an account's credentials again, for a file that was mended while the server runs.
+fn reader(config: &Config, account: &str) -> Box<dyn Fn() -> Option<Credentials> + Send + Sync> {
+    let (config, account) = (config.clone(), account.to_owned());
+    Box::new(move || match config.credentials(&account, &ProcessEnv) {
+        Ok(credentials) => Some(credentials),
+        Err(why) => {
+            warn!(account, %why, "credentials cannot be read again");
+            None
+        }
+    })
 }
 
 fn adapter(
@@ -84,6 +100,7 @@ fn xts_settings(config: &Config, address: SocketAddr) -> xts::Settings {
         max_subscriptions: config.sim.max_subscriptions,
         // Nobody's rate limits to respect.
         request_interval_ms: 0,
+        book_interval_ms: 0,
         subscription_interval_ms: 10,
         ..xts::Settings::default()
     }

@@ -106,21 +106,6 @@ impl Error {
         }
     }
 
-    /// Whether a failed login was answered by the broker's login itself, so that it may count
-    /// against the account there.
-    pub fn answered(&self) -> bool {
-        match self {
-            Self::InvalidToken { .. }
-            | Self::Credentials { .. }
-            | Self::SubscriptionLimit { .. }
-            | Self::Refused { .. } => true,
-            Self::Http { status, .. } => (400..404).contains(status),
-            Self::Network(_) | Self::RateLimited { .. } | Self::NotConfigured(_) | Self::Malformed(_) => {
-                false
-            }
-        }
-    }
-
     /// How long the broker asked to wait, if it did.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -116,6 +116,7 @@ impl Outside {
             base_url: format!("http://{}", self.sim.addr()),
             max_subscriptions: 1000,
             request_interval_ms: 0,
+            book_interval_ms: 0,
             subscription_interval_ms: 5,
             ..XtsSettings::default()
         };

@@ -69,8 +69,10 @@ impl TokenActor {
     /// Logs in whatever stopped logins before.
     pub(super) fn log_in_by_operator(&mut self, product: Product, by: &str, ctx: &mut Context<Self>) {
         let now = self.shared.now();
-        // Secrets in files may have been mended.
-        self.shared.deps.broker.reload_credentials();
+        // Secrets in files may have been mended. Not while a login uses them.
+        if !self.is_logging_in() {
+            self.shared.deps.broker.reload_credentials();
+        }
         if self.desk(product).slot.begin_login_by_operator(now) {
             self.run_login(product, format!("operator {by}"), "asked for".to_owned(), false, ctx);
         }
@@ -87,6 +89,8 @@ impl TokenActor {
         info!(%product, who, why, "logging in");
         let shared = Arc::clone(&self.shared);
         let count = self.desk(product).slot.count();
+        // Of the keys that this login uses: they may be read anew while it is under way.
+        let binding = shared.deps.broker.binding(product);
         let login = async move {
             let deps = &shared.deps;
             // Before the login: a process that is killed again and again must not count anew.
@@ -102,7 +106,7 @@ impl TokenActor {
             let login = answer
                 .unwrap_or_else(|_| Err(Error::Network("the login was not answered in time".to_owned())))?;
             let issued_at = shared.now();
-            let (stored, failure) = keep(&shared, product, login, issued_at).await;
+            let (stored, failure) = keep(&shared, product, &binding, login, issued_at).await;
             Ok::<_, Error>((stored, issued_at, failure))
         };
         ctx.spawn(
@@ -217,6 +221,7 @@ impl TokenActor {
 async fn keep(
     shared: &Shared,
     product: Product,
+    binding: &str,
     login: Login,
     issued_at: UnixNanos,
 ) -> (Stored, Option<String>) {
@@ -226,8 +231,7 @@ async fn keep(
         warn!(%product, "the token does not name its end; it is used until refused or cut off");
     }
     let stored = Stored { secret: Arc::new(login.secret), facts: login.facts, issued_at, expires_at };
-    let binding = deps.broker.binding(product);
-    let written = deps.tokens.upsert(&deps.account, product, &binding, &stored);
+    let written = deps.tokens.upsert(&deps.account, product, binding, &stored);
     let failure = in_time(written).await.err();
     if let Some(why) = &failure {
         shared.meters.store_failure(product);

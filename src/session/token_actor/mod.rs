@@ -187,6 +187,10 @@ impl TokenActor {
         self.publish();
     }
 
+    const fn is_logging_in(&self) -> bool {
+        self.market.slot.is_logging_in() || self.interactive.slot.is_logging_in()
+    }
+
     /// Secrets in files can be mended while the process runs.
     fn look_for_new_secrets(&mut self, ctx: &mut Context<Self>) {
         let waits = |desk: &Desk| desk.slot.needs_operator();
