@@ -23,11 +23,13 @@ pub struct Count {
     pub logins: u32,
     /// When the last attempt began.
     pub last_attempt: Option<UnixNanos>,
+    /// When the last login brought its token, on whatever day.
+    pub last_login: Option<UnixNanos>,
 }
 
 impl Default for Count {
     fn default() -> Self {
-        Self { day: Date::ZERO, attempts: 0, logins: 0, last_attempt: None }
+        Self { day: Date::ZERO, attempts: 0, logins: 0, last_attempt: None, last_login: None }
     }
 }
 
@@ -51,6 +53,7 @@ struct Row {
     attempts: u32,
     logins: u32,
     last_attempt_ms: Option<i64>,
+    last_login_ms: Option<i64>,
 }
 
 impl Ledger {
@@ -79,6 +82,7 @@ impl Ledger {
             attempts: row.attempts,
             logins: row.logins,
             last_attempt: row.last_attempt_ms.map(UnixNanos::from_millis),
+            last_login: row.last_login_ms.map(UnixNanos::from_millis),
         }
     }
 
@@ -92,6 +96,7 @@ impl Ledger {
             attempts: count.attempts,
             logins: count.logins,
             last_attempt_ms: count.last_attempt.map(UnixNanos::as_millis),
+            last_login_ms: count.last_login.map(UnixNanos::as_millis),
         };
         let row = serde_json::to_vec(&row).map_err(|e| Error::Failed(e.to_string()))?;
         self.tree.insert(&key(account, product), &row)?;
@@ -118,7 +123,8 @@ mod tests {
         let ledger = Ledger::open(&store).unwrap();
         assert_eq!(ledger.read("a", Product::Market), Count::default());
         let day = date(2026, 2, 10);
-        let count = Count { day, attempts: 3, logins: 2, last_attempt: Some(UnixNanos::from_millis(7)) };
+        let at = |ms| Some(UnixNanos::from_millis(ms));
+        let count = Count { day, attempts: 3, logins: 2, last_attempt: at(7), last_login: at(8) };
         ledger.write("a", Product::Market, count).await.unwrap();
         assert_eq!(ledger.read("a", Product::Market), count);
         assert_eq!(ledger.read("b", Product::Market), Count::default());

@@ -162,7 +162,7 @@ impl Outside {
             symbol: "RELIANCE".into(),
         };
         hub.acquire(shard.id(), key);
-        Running { session, shard, tokens, store }
+        Running { session, shard, tokens }
     }
 
     /// `GET` below `/__sim/`.
@@ -205,7 +205,6 @@ pub(crate) struct Running {
     pub(crate) session: SessionHandle,
     shard: ShardQueue,
     pub(crate) tokens: TokenStore,
-    pub(crate) store: Store,
 }
 
 impl Running {

@@ -299,6 +299,7 @@ impl Slot {
         // Whether this token is any better than the ones before shows when it is used.
         self.memory.count = self.memory.count.on(ist_date(now));
         self.memory.count.logins += 1;
+        self.memory.count.last_login = Some(now);
         let granted = held.granted();
         self.held = Some(held);
         granted
@@ -330,6 +331,12 @@ impl Slot {
                 (TokenError::Waiting { retry_in, reason }, Some(retry_in))
             }
         }
+    }
+
+    /// Whether a start can leave the login to the morning: the account is known to work, and it is
+    /// clear why there is no token.
+    pub(crate) fn can_rest(&self, now: UnixNanos) -> bool {
+        self.memory.count.last_login.is_some() && self.why(now) != Why::Unreadable
     }
 
     /// A person acts, or there are new secrets: whatever stopped logins is forgotten.

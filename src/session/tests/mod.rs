@@ -7,12 +7,14 @@ mod calls;
 mod feed;
 mod lifecycle;
 mod tokens;
+mod year;
 
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::broker::Broker;
 use crate::clock::{Clock, TokioClock, UnixNanos};
 use crate::hub::{Encoding, FeedId, Hub, ShardEvent, ShardQueue, TopicId, TopicKey};
 use crate::market::{Calendar, Exchange, InstrumentId, MasterHandle, Segment};
@@ -83,6 +85,11 @@ impl Outside {
 
     /// Starts a process.
     fn process(&self) -> Process {
+        self.process_with(Arc::new(self.broker.clone()))
+    }
+
+    /// Starts a process that speaks to another broker.
+    fn process_with(&self, broker: Arc<dyn Broker>) -> Process {
         let data_dir: &Path = self.dir.path();
         let (store, _) = Store::open(data_dir, &*self.clock).expect("the store opens");
         let cipher =
@@ -93,7 +100,7 @@ impl Outside {
         let tokens = TokenStore::open(&store, cipher).expect("the tree opens");
         let session = start(Deps {
             account: "default".to_owned(),
-            broker: Arc::new(self.broker.clone()),
+            broker,
             tokens: tokens.clone(),
             ledger: Ledger::open(&store).expect("the tree opens"),
             audit: Audit::open(&store).expect("the tree opens"),

@@ -96,6 +96,15 @@ impl Handler<SessionReplaced> for TokenActor {
 
     fn handle(&mut self, told: SessionReplaced, ctx: &mut Self::Context) {
         let (now, product) = (self.shared.now(), told.product);
+        // At night, and at a token's own end, it is the broker that ends sessions.
+        if self.rest().is_some() || !self.desk(product).slot.is_usable(now) {
+            if self.desk(product).slot.refused(told.epoch, now, Instant::now()) {
+                self.note_refusal(product, Some(told.epoch), &told.how);
+                self.forget_stored(product, ctx);
+                self.publish();
+            }
+            return;
+        }
         if !self.desk(product).slot.replaced(told.epoch, &told.how, now, Instant::now()) {
             return;
         }

@@ -270,9 +270,17 @@ impl Actor for TokenActor {
         }
         self.spawn_child(ctx);
         let now = self.shared.now();
+        let rest = self.rest();
         for product in Product::ALL {
-            if !self.desk(product).slot.is_usable(now) {
-                self.log_in(product, "start", false, ctx);
+            let slot = &self.desk(product).slot;
+            if slot.is_usable(now) {
+                continue;
+            }
+            match rest {
+                Some(until) if slot.can_rest(now) => {
+                    info!(%product, until = until.in_india(), "nothing trades before; no login now");
+                }
+                _ => self.log_in(product, "start", false, ctx),
             }
         }
         self.look(ctx);
