@@ -13,8 +13,8 @@ use crate::sim::sessions::Product;
 use crate::sim::settings::SocketEnd;
 
 /// What may be posted.
-const CONTROLS: [&str; 7] =
-    ["token_life", "access_token", "expire", "drop", "restart", "login_faults", "mute"];
+const CONTROLS: [&str; 8] =
+    ["token_life", "access_token", "expire", "fill", "drop", "restart", "login_faults", "mute"];
 
 /// The answer to a request below `/__sim/`; `None` if there is no such path. A web page
 /// (`is_foreign`: it sends an origin) may not control the simulator.
@@ -30,6 +30,7 @@ pub(super) fn answer(
         (&Method::GET, "state") => return look(|core, now| core.state(now)),
         (&Method::GET, "truth") => return look(|core, now| core.truth(now)),
         (&Method::GET, "logins") => return look(|core, _| core.logins_view()),
+        (&Method::GET, "books") => return look(|core, _| core.books_view()),
         (&Method::POST, path) if CONTROLS.contains(&path) => {}
         _ => return None,
     }
@@ -57,6 +58,10 @@ fn control(path: &str, body: &Value, shared: &Shared) -> Result<Answer, &'static
             let sockets = SocketEnd::parse(body["sockets"].as_str().unwrap_or("close"));
             let sockets = sockets.ok_or("sockets must be close, logout or silent")?;
             json!({ "expired": shared.change(|core, _| core.expire(account, product, sockets)) })
+        }
+        "fill" => {
+            let (account, _) = whose(body, shared)?;
+            json!({ "filled": shared.with(|core, now| core.fill(account, now)) })
         }
         "drop" => {
             let (account, product) = whose(body, shared)?;

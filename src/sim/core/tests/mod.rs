@@ -9,6 +9,7 @@ use crate::sim::answers::Answer;
 use crate::sim::sessions::Product;
 use crate::sim::settings::SocketEnd;
 
+mod books;
 mod nights;
 
 const USER: &str = "SIM01";
