@@ -1,4 +1,26 @@
 //! `/__sim/…`: what tests ask the simulator and tell it to do. Not the venue's protocol.
+//!
+//! Asked (GET): `state` (totals, the first account's session, every account), `truth` (last
+//! values), `books` (every account's books without the venue's oddities), `logins` (every login
+//! and every request with a token that is no good; how many logins were in flight at once).
+//!
+//! Told (POST, JSON). `account` (a user of `state`) and `product` narrow a control down; left
+//! out, they mean all.
+//!
+//! | path | body |
+//! |---|---|
+//! | `token_life` | `seconds` of tokens issued from now on |
+//! | `access_token` | `token` that interactive logins must bring from now on; `""`: none |
+//! | `expire` | `account`, `product`, `sockets` (`close`, `logout`, `silent`): sessions end |
+//! | `drop` | `account`, `product`, `clean`: sockets end |
+//! | `restart` | `down_ms`, `forget` (all sessions), `manner` (`html`, `close`; by turns) |
+//! | `login_faults` | `kind`, `count`, `ms`, `account`, `product`; or `clear` |
+//! | `fill` | `account`: its next open order is filled |
+//! | `mute` | `on`: the market stands still |
+//!
+//! Kinds of fault: `credentials`, `disabled`, `rate_limited` (`retry_after_s`), `unavailable`
+//! (`status`), `slow` (`ms`, which goes with every kind), `opaque`, `no_expiry`, `skewed`
+//! (`skew_s`).
 
 use std::time::Duration;
 
