@@ -2,9 +2,14 @@
 //! what lives of an account while the broker runs is `core`'s.
 
 use super::sessions::Product;
+use super::settings::AccountKind;
 
 /// The most demo accounts: their numbers fit the keys.
 pub(crate) const MAX_ACCOUNTS: usize = 16;
+
+/// What stands for a client's code in login answers, and for the own account in a pro dealer's
+/// calls. Source: login answers and clients of XTS servers.
+pub(crate) const MASK: &str = "*****";
 
 /// One demo account. Always the same for its number, so that scripts can keep it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +24,38 @@ impl DemoAccount {
     /// The account of a number, 0 being the first.
     pub(crate) fn nth(number: usize) -> Self {
         Self { user: format!("SIM{:02}", number + 1), keys: DemoKeys::nth(number) }
+    }
+}
+
+/// Who an account is to the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) kind: AccountKind,
+    /// Who logs in: the answer's `userID`.
+    pub(crate) login: String,
+    /// Whose the books are.
+    pub(crate) client: String,
+}
+
+impl Identity {
+    /// A dealer's login has a suffix to its client's code (seen live); a pro dealer's client is
+    /// never named.
+    pub(crate) fn new(user: &str, kind: AccountKind) -> Self {
+        let (login, client) = match kind {
+            AccountKind::Investor => (user.to_owned(), user.to_owned()),
+            AccountKind::Dealer => (format!("{user}A02"), user.to_owned()),
+            AccountKind::Pro => (format!("{user}A02"), MASK.to_owned()),
+        };
+        Self { kind, login, client }
+    }
+
+    /// `clientCodes` of the login's answer.
+    pub(crate) fn client_codes(&self) -> Vec<&str> {
+        match self.kind {
+            AccountKind::Investor => vec![MASK, &self.client],
+            AccountKind::Dealer => vec![&self.client, MASK],
+            AccountKind::Pro => vec![MASK],
+        }
     }
 }
 

@@ -6,7 +6,9 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::sim::accounts::Identity;
 use crate::sim::sessions::{Product, Session};
+use crate::sim::settings::AccountKind;
 
 /// What a proxy says when the server behind it does not answer, in nginx's words.
 const UNAVAILABLE: &str = "<html>\r\n<head><title>Unavailable</title></head>\r\n<body>\r\n<center><h1>Unavailable</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n";
@@ -97,14 +99,14 @@ impl Answer {
         Self::error(400, "e-response-0011", "App Key is disabled", json!({}))
     }
 
-    pub(crate) fn login(product: Product, user: &str, token: &str) -> Self {
+    pub(crate) fn login(product: Product, who: &Identity, token: &str) -> Self {
         match product {
             Product::Market => Self::success(
                 "s-response-0010",
                 "Provided Valid Credentials",
                 json!({
                     "token": token,
-                    "userID": user,
+                    "userID": who.login,
                     "appVersion": "5.0.15",
                     "application_expiry_date": "31-12-2099",
                 }),
@@ -122,11 +124,11 @@ impl Answer {
                         "dayOrNet": ["DAY", "NET"],
                         "exchangeSegments": ["NSECM", "NSEFO", "NSECD", "BSECM", "BSEFO", "MCXFO"],
                     },
-                    "clientCodes": [user],
+                    "clientCodes": who.client_codes(),
                     "exchangeSegmentArray": [],
                     "token": token,
-                    "userID": user,
-                    "isInvestorClient": true,
+                    "userID": who.login,
+                    "isInvestorClient": who.kind == AccountKind::Investor,
                     "isOneTouchUser": false,
                 }),
             ),
@@ -164,14 +166,14 @@ impl Answer {
         )
     }
 
-    pub(crate) fn profile(user: &str) -> Self {
+    pub(crate) fn profile(who: &Identity) -> Self {
         let segments =
             [("NSECM", 1), ("NSEFO", 2), ("NSECD", 3), ("BSECM", 11), ("BSEFO", 12), ("MCXFO", 51)];
         let details: serde_json::Map<String, Value> = segments
             .into_iter()
             .map(|(name, number)| {
                 let detail =
-                    json!({"ClientId": user, "ExchangeSegNumber": number, "Enabled": true, "ParticipantCode": ""});
+                    json!({"ClientId": who.client, "ExchangeSegNumber": number, "Enabled": true, "ParticipantCode": ""});
                 (name.to_owned(), detail)
             })
             .collect();
@@ -179,59 +181,32 @@ impl Answer {
             "s-user-0001",
             "User profile",
             json!({
-                "ClientId": user, "ClientName": "SIMULATED CLIENT", "EmailId": "", "MobileNo": "", "PAN": "",
-                "IncludeInAutoSquareoff": false, "IsProClient": false, "IsInvestorClient": true,
+                "ClientId": who.client, "ClientName": "SIMULATED CLIENT", "EmailId": "", "MobileNo": "", "PAN": "",
+                "IncludeInAutoSquareoff": false, "IsProClient": who.kind == AccountKind::Pro,
+                "IsInvestorClient": who.kind == AccountKind::Investor,
                 "ResidentialAddress": "", "OfficeAddress": "", "ClientBankInfoList": [],
                 "ClientExchangeDetailsList": details,
             }),
         )
     }
 
-    /// Ten lakh rupees in cash, nothing used. Misspellings are the venue's.
-    pub(crate) fn balance(user: &str) -> Self {
-        let zero = "0";
-        Self::success(
-            "s-user-0002",
-            "OK",
-            json!({ "BalanceList": [{
-                "limitHeader": "ALL|ALL|ALL",
-                "limitObject": {
-                    "RMSSubLimits": {"cashAvailable": "1000000.00", "collateral": 0, "marginUtilized": "0.00",
-                        "netMarginAvailable": "1000000.00", "MTM": zero, "UnrealizedMTM": zero,
-                        "RealizedMTM": zero},
-                    "marginAvailable": {"CashMarginAvailable": "1000000.00", "AdhocMargin": zero,
-                        "NotinalCash": zero, "PayInAmount": zero, "PayOutAmount": zero, "CNCSellBenifit": zero,
-                        "DirectCollateral": zero, "HoldingCollateral": zero, "ClientBranchAdhoc": zero,
-                        "SellOptionsPremium": zero, "NetOptionPremium": zero, "BuyOptionsPremium": zero,
-                        "TotalBranchAdhoc": zero, "AdhocFOMargin": "NaN", "AdhocCurrencyMargin": "NaN",
-                        "AdhocCommodityMargin": "NaN"},
-                    "marginUtilized": {"MarginUsed": "0.00", "LimitUsed": "NaN", "TotalSpanMargin": zero,
-                        "ExposureMarginPresent": zero, "CNCAmountUsed": zero},
-                    "limitsAssigned": {"CNCLimit": zero, "TurnoverLimitPresent": zero},
-                    "AccountID": user,
-                },
-            }]}),
-        )
+    /// No holdings, in one of the two shapes that servers have.
+    pub(crate) fn holdings(client: &str, account: usize) -> Self {
+        let result = if account.is_multiple_of(2) {
+            json!({ "ClientId": client, "RMSHoldings": { "Holdings": {} } })
+        } else {
+            json!({
+                "ClientId": client,
+                "RMSHoldingList": [{ "Holdings": {} }],
+                "CollateralHoldingList": [{ "Holdings": {} }],
+            })
+        };
+        Self::success("s-portfolio-0013", "Success holding", result)
     }
 
-    /// A book nobody can have filled, by the last part of its path; `None` if there is no such.
-    pub(crate) fn empty_book(path: &str, user: &str) -> Option<Self> {
-        Some(match path {
-            "orders" | "orders/dealerorderbook" => {
-                Self::success("s-user-0001", "Success order book", json!([]))
-            }
-            "orders/trades" => Self::success("s-orders-0001", "Success trade book", json!([])),
-            "orders/dealertradebook" => Self::success("s-dealertrade-0001", "Success trade book", json!([])),
-            "portfolio/positions" | "portfolio/dealerpositions" => {
-                Self::success("s-portfolio-0001", "Success position", json!({ "positionList": [] }))
-            }
-            "portfolio/holdings" => Self::success(
-                "s-portfolio-0013",
-                "Success holding",
-                json!({ "ClientId": user, "RMSHoldings": { "Holdings": {} } }),
-            ),
-            _ => return None,
-        })
+    /// How some servers say that a book is empty.
+    pub(crate) fn no_data() -> Self {
+        Self::error(400, "e-orders-0001", "Data Not Available", json!({}))
     }
 
     pub(crate) fn already_subscribed(remaining: usize) -> Self {

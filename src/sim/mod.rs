@@ -8,6 +8,7 @@
 
 mod accounts;
 mod answers;
+mod books;
 mod core;
 mod encode;
 mod instruments;
@@ -23,6 +24,6 @@ mod tests;
 pub use accounts::{DemoAccount, DemoKeys};
 pub use market::CaptureError;
 pub use server::{Error, SimServer, run_alone};
-pub use settings::{Hours, Layout, Prices, Settings, SocketEnd};
+pub use settings::{AccountKind, Books, Hours, Layout, Prices, Settings, SocketEnd};
 #[cfg(test)]
 pub(crate) use tests::memory;

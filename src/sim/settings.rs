@@ -44,6 +44,30 @@ pub enum Layout {
     C,
 }
 
+/// What the demo accounts are to the broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountKind {
+    /// Somebody who trades for themselves.
+    #[default]
+    Investor,
+    /// A dealer who acts for a client and must name it.
+    Dealer,
+    /// A dealer who trades for the firm: the mask stands for the client.
+    Pro,
+}
+
+/// What stands in the accounts' books.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Books {
+    /// A few orders in every state, with trades and positions that go with them.
+    #[default]
+    Demo,
+    /// Nothing.
+    Empty,
+}
+
 /// What happens to the sockets of a session that ends. All three were seen on live servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -86,6 +110,10 @@ pub struct Settings {
     pub seed: u64,
     /// Demo accounts, each with keys of its own. From 1 to 16.
     pub accounts: usize,
+    /// What they are to the broker.
+    pub account_kind: AccountKind,
+    /// What stands in their books.
+    pub books: Books,
     /// Subscriptions one session may hold; an instrument and message code count one.
     pub max_subscriptions: usize,
     /// Where `tickgate sim` listens. Inside `serve` the simulator takes a free port.
@@ -127,6 +155,8 @@ impl Default for Settings {
             pace: 1.0,
             seed: 1,
             accounts: 1,
+            account_kind: AccountKind::default(),
+            books: Books::default(),
             max_subscriptions: 1000,
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3000),
             token_life_s: 86_400,

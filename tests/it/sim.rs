@@ -1,5 +1,6 @@
 //! The simulated broker, over real sockets, as an independent client sees it.
 
+mod interactive;
 mod nights;
 
 use std::path::Path;
@@ -182,31 +183,6 @@ async fn a_bad_token_is_refused_before_the_upgrade_with_a_reason() {
     assert!(body.as_str().unwrap().contains("<h1>Unable to connect provided url</h1>"));
     assert_eq!(client.call("GET", "/", None).await.0, 404);
     assert_eq!(client.call("GET", "/apibinarymarketdata/socket.io/?transport=polling", None).await.0, 400);
-}
-
-#[tokio::test]
-async fn interactive_has_truthful_empty_books() {
-    let sim = start(Settings::default(), None).await;
-    let mut client = Client::new(&sim);
-    let keys = sim.credentials();
-    let body = json!({"appKey": keys.interactive_app_key, "secretKey": keys.interactive_secret_key});
-    let (status, answer) = client.call("POST", "/interactive/user/session", Some(body)).await;
-    assert_eq!((status, &answer["result"]["isInvestorClient"]), (200, &true.into()));
-    client.token = answer["result"]["token"].as_str().unwrap().to_owned();
-    for (path, pointer) in [
-        ("user/profile", "/result/ClientId"),
-        ("user/balance", "/result/BalanceList/0/limitObject/RMSSubLimits/netMarginAvailable"),
-        ("orders?clientID=SIM01", "/result"),
-        ("portfolio/positions?dayOrNet=NetWise", "/result/positionList"),
-        ("portfolio/holdings", "/result/RMSHoldings"),
-    ] {
-        let (status, answer) = client.call("GET", &format!("/interactive/{path}"), None).await;
-        assert_eq!(status, 200, "{path}: {answer}");
-        assert!(answer.pointer(pointer).is_some(), "{path}: {answer}");
-    }
-    assert_eq!(client.call("POST", "/interactive/orders", Some(json!({}))).await.0, 404);
-    assert_eq!(client.call("DELETE", "/interactive/user/session", None).await.0, 200);
-    assert_eq!(client.call("GET", "/interactive/user/profile", None).await.0, 400);
 }
 
 #[tokio::test]

@@ -5,15 +5,19 @@ use std::collections::BTreeSet;
 
 use super::Core;
 use super::publish::bit;
-use crate::sim::accounts::DemoAccount;
+use crate::sim::accounts::{DemoAccount, Identity};
+use crate::sim::books::Book;
 use crate::sim::instruments::Catalogue;
 use crate::sim::sessions::{PerProduct, Product, Session, Subscription};
+use crate::sim::settings::AccountKind;
 use crate::sim::state::{Counters, SavedAccount};
 
 /// One demo account.
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) demo: DemoAccount,
+    pub(super) identity: Identity,
+    pub(super) book: Book,
     pub(super) sessions: PerProduct<Option<Session>>,
     pub(super) counters: Counters,
     /// Second, and requests in it.
@@ -25,8 +29,10 @@ pub(super) struct Account {
 }
 
 impl Account {
-    pub(super) fn new(demo: DemoAccount, saved: SavedAccount) -> Self {
+    pub(super) fn new(demo: DemoAccount, kind: AccountKind, saved: SavedAccount) -> Self {
         Self {
+            identity: Identity::new(&demo.user, kind),
+            book: Book::default(),
             demo,
             sessions: saved.sessions,
             counters: saved.counters,
@@ -48,7 +54,7 @@ impl Account {
     /// What the socket's `userID` may be: the user, or the compound form that some servers
     /// answer a login with.
     pub(super) fn is_user(&self, product: Product, text: &str) -> bool {
-        let user = &self.demo.user;
+        let user = &self.identity.login;
         text == user || text == format!("{user}_{}", self.demo.keys.pair(product).0.to_uppercase())
     }
 

@@ -183,7 +183,7 @@ impl Core {
         self.say(id, &socketio::encode_event("joined", &data.to_string()));
     }
 
-    fn say(&mut self, id: SocketId, frame: &str) {
+    pub(super) fn say(&mut self, id: SocketId, frame: &str) {
         self.outbox.push((id, Out::Text(frame.into())));
     }
 }

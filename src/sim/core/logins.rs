@@ -15,6 +15,11 @@ use crate::sim::jwt::Claims;
 use crate::sim::sessions::{Product, Session};
 use crate::sim::settings::SocketEnd;
 
+/// Where hostlookup sends a login, and where everything after it goes: the first path segment.
+/// Source: live answers of dealer servers.
+pub(crate) const LOOKUP_CLUSTER: &str = "7hostlookup";
+pub(crate) const INTERACTIVE_CLUSTER: &str = "7interactive";
+
 /// Opaque tokens whose account is remembered after their end.
 const MAX_OPAQUE_TOKENS: usize = 1_000;
 
@@ -129,7 +134,7 @@ impl Core {
         }
         self.end_session(account, product, replaced(product));
         let token = self.issue(account, product, unique_key, arrival.fault, now);
-        (Outcome::Granted, Answer::login(product, &self.accounts[account].demo.user, &token))
+        (Outcome::Granted, Answer::login(product, &self.accounts[account].identity, &token))
     }
 
     /// A new token, whose session lives from now on.
@@ -148,7 +153,7 @@ impl Core {
         // What the token says may be off; when it ends is not.
         let skew = if let Some(Fault::Skewed { by_s }) = fault { by_s } else { 0 };
         let mut id = format!("{issued_at:x}-{:x}", self.issued);
-        let demo = &self.accounts[account].demo;
+        let Account { demo, identity, .. } = &self.accounts[account];
         let public_key = demo.keys.pair(product).0.to_owned();
         let token = if fault == Some(Fault::Opaque) {
             let token = self.opaque("token", 48);
@@ -160,7 +165,7 @@ impl Core {
             token
         } else {
             self.key.sign(&Claims {
-                user_id: format!("{}_{}", demo.user, public_key.to_uppercase()),
+                user_id: format!("{}_{}", identity.login, public_key.to_uppercase()),
                 public_key,
                 unique_key: (!unique_key.is_empty()).then(|| unique_key.to_owned()),
                 is_interactive: (product == Product::Interactive).then_some(true),
@@ -292,7 +297,7 @@ impl Core {
             "description": "Hostlookup successful",
             "result": {
                 "uniqueKey": unique_key,
-                "connectionString": format!("http://{host}/7hostlookup"),
+                "connectionString": format!("http://{host}/{LOOKUP_CLUSTER}"),
                 "timeStamp": now.to_string(),
                 "remarks": "",
             },

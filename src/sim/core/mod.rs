@@ -35,11 +35,13 @@ use crate::sim::sessions::Product;
 use crate::sim::settings::{Hours, Settings};
 use crate::sim::state::{Counters, Saved};
 use account::Account;
+pub(crate) use books::Query;
 use faults::Faults;
 pub(crate) use faults::LoginFault;
 use feed::Socket;
 pub(crate) use feed::{Connect, Out, SocketId};
 use journal::Journal;
+pub(crate) use logins::{INTERACTIVE_CLUSTER, LOOKUP_CLUSTER};
 pub(crate) use nights::Away;
 use nights::Presence;
 
@@ -73,6 +75,8 @@ pub(crate) struct Core {
     sequence: i64,
     writer: binary::Writer,
     messages: u64,
+    /// Answers about empty books so far.
+    empty_answers: u64,
     /// Something changed that is to be saved.
     dirty: bool,
 }
@@ -106,12 +110,13 @@ impl Core {
         let accounts: Vec<_> = (0..settings.accounts.clamp(1, MAX_ACCOUNTS))
             .map(|number| {
                 let demo = DemoAccount::nth(number);
-                let mut account = Account::new(demo.clone(), saved.take_account(number, &demo.user));
+                let saved = saved.take_account(number, &demo.user);
+                let mut account = Account::new(demo, settings.account_kind, saved);
                 account.recount(&catalogue);
                 account
             })
             .collect();
-        Self {
+        let mut core = Self {
             market: Market::start(rules, catalogue, capture.map(Arc::new), now),
             key: Key::new(&signing_key),
             signing_key,
@@ -133,9 +138,12 @@ impl Core {
             sequence: now.as_nanos() / 1000,
             writer: binary::Writer::new(settings.layout),
             messages: 0,
+            empty_answers: 0,
             dirty: true,
             settings,
-        }
+        };
+        core.open_books(now);
+        core
     }
 
     /// Who may log in, the first account first.

@@ -72,6 +72,8 @@ impl Core {
             .collect();
         json!({
             "user": owner.demo.user,
+            "login_user": owner.identity.login,
+            "client_id": owner.identity.client,
             "keys": {
                 "market_app_key": keys.market_app_key,
                 "market_secret_key": keys.market_secret_key,

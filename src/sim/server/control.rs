@@ -1,4 +1,26 @@
 //! `/__sim/…`: what tests ask the simulator and tell it to do. Not the venue's protocol.
+//!
+//! Asked (GET): `state` (totals, the first account's session, every account), `truth` (last
+//! values), `books` (every account's books without the venue's oddities), `logins` (every login
+//! and every request with a token that is no good; how many logins were in flight at once).
+//!
+//! Told (POST, JSON). `account` (a user of `state`) and `product` narrow a control down; left
+//! out, they mean all.
+//!
+//! | path | body |
+//! |---|---|
+//! | `token_life` | `seconds` of tokens issued from now on |
+//! | `access_token` | `token` that interactive logins must bring from now on; `""`: none |
+//! | `expire` | `account`, `product`, `sockets` (`close`, `logout`, `silent`): sessions end |
+//! | `drop` | `account`, `product`, `clean`: sockets end |
+//! | `restart` | `down_ms`, `forget` (all sessions), `manner` (`html`, `close`; by turns) |
+//! | `login_faults` | `kind`, `count`, `ms`, `account`, `product`; or `clear` |
+//! | `fill` | `account`: its next open order is filled |
+//! | `mute` | `on`: the market stands still |
+//!
+//! Kinds of fault: `credentials`, `disabled`, `rate_limited` (`retry_after_s`), `unavailable`
+//! (`status`), `slow` (`ms`, which goes with every kind), `opaque`, `no_expiry`, `skewed`
+//! (`skew_s`).
 
 use std::time::Duration;
 
@@ -13,8 +35,8 @@ use crate::sim::sessions::Product;
 use crate::sim::settings::SocketEnd;
 
 /// What may be posted.
-const CONTROLS: [&str; 7] =
-    ["token_life", "access_token", "expire", "drop", "restart", "login_faults", "mute"];
+const CONTROLS: [&str; 8] =
+    ["token_life", "access_token", "expire", "fill", "drop", "restart", "login_faults", "mute"];
 
 /// The answer to a request below `/__sim/`; `None` if there is no such path. A web page
 /// (`is_foreign`: it sends an origin) may not control the simulator.
@@ -30,6 +52,7 @@ pub(super) fn answer(
         (&Method::GET, "state") => return look(|core, now| core.state(now)),
         (&Method::GET, "truth") => return look(|core, now| core.truth(now)),
         (&Method::GET, "logins") => return look(|core, _| core.logins_view()),
+        (&Method::GET, "books") => return look(|core, _| core.books_view()),
         (&Method::POST, path) if CONTROLS.contains(&path) => {}
         _ => return None,
     }
@@ -57,6 +80,10 @@ fn control(path: &str, body: &Value, shared: &Shared) -> Result<Answer, &'static
             let sockets = SocketEnd::parse(body["sockets"].as_str().unwrap_or("close"));
             let sockets = sockets.ok_or("sockets must be close, logout or silent")?;
             json!({ "expired": shared.change(|core, _| core.expire(account, product, sockets)) })
+        }
+        "fill" => {
+            let (account, _) = whose(body, shared)?;
+            json!({ "filled": shared.with(|core, now| core.fill(account, now)) })
         }
         "drop" => {
             let (account, product) = whose(body, shared)?;

@@ -1,7 +1,5 @@
 //! HTTP requests to the core's questions: paths, bodies in both encodings, headers.
 
-use std::collections::HashMap;
-
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures::StreamExt as _;
@@ -9,7 +7,7 @@ use serde_json::Value;
 
 use super::{Shared, away, control, socket};
 use crate::sim::answers::Answer;
-use crate::sim::core::Core;
+use crate::sim::core::{Core, INTERACTIVE_CLUSTER, LOOKUP_CLUSTER, Query};
 use crate::sim::sessions::Product;
 
 /// Bodies are a list of some instruments at most.
@@ -23,7 +21,7 @@ struct Request<'a> {
     method: &'a Method,
     /// Below the product's prefix.
     path: &'a str,
-    query: HashMap<String, String>,
+    query: Query,
     authorization: Option<&'a str>,
     body: Value,
     is_binary: bool,
@@ -58,10 +56,14 @@ pub(super) async fn dispatch(
         "apibinarymarketdata" => Some(true),
         _ => None,
     };
-    // Servers with hostlookup number their interactive clusters, and the connection string ends
-    // in `hostlookup` for the login itself.
-    let cluster = first.trim_start_matches(|c: char| c.is_ascii_digit());
-    let is_interactive = cluster == "interactive" || (cluster == "hostlookup" && rest == "user/session");
+    // Servers with hostlookup number their interactive clusters; the connection string ends in
+    // `hostlookup`, for the login itself.
+    let is_interactive = if shared.settings.hostlookup {
+        let is_login = rest == "user/session" && request.method() == Method::POST;
+        first == INTERACTIVE_CLUSTER || (first == LOOKUP_CLUSTER && is_login)
+    } else {
+        first == "interactive"
+    };
     if market.is_none() && !is_interactive && first != "__sim" {
         return respond(None);
     }
@@ -70,7 +72,7 @@ pub(super) async fn dispatch(
         return socket::open(&request, payload, shared, product, market == Some(true));
     }
     let body = read_body(&request, payload).await;
-    let query = web::Query::<HashMap<String, String>>::from_query(request.query_string());
+    let query = web::Query::<Query>::from_query(request.query_string());
     let asked = Request {
         method: request.method(),
         path: rest,
@@ -160,7 +162,8 @@ fn interactive(asked: &Request<'_>, shared: &Shared) -> Option<Answer> {
 
 fn interactive_get(path: &str, asked: &Request<'_>, shared: &Shared) -> Option<Answer> {
     let call = Core::interactive_call(path)?;
-    let ask = |core: &mut Core, account| core.interactive_get(account, path);
+    let now = shared.clock.now();
+    let ask = |core: &mut Core, account| core.interactive_get(account, path, &asked.query, now);
     Some(authorized(asked, shared, Product::Interactive, call, ask))
 }
 

@@ -4,15 +4,16 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::{advance, sleep};
 
 use crate::broker::{AccountEvent, Broker, Class, Error, Feed, FeedEnd};
 use crate::clock::{Clock as _, TokioClock, UnixNanos};
 use crate::market::calendar::ist_date;
-use crate::market::{InstrumentId, Kind, Segment, Tick, TimeOfDay};
+use crate::market::{InstrumentId, Kind, OrderStatus, PositionView, Segment, Side, Tick, TimeOfDay};
 use crate::sim::Settings;
 use crate::sim::memory::{MemoryVenue, token_of};
-use crate::sim::settings::SocketEnd;
+use crate::sim::settings::{AccountKind, SocketEnd};
 use crate::token::Product;
 
 const RELIANCE: InstrumentId = InstrumentId { segment: Segment::NseCash, code: 2885 };
@@ -152,6 +153,60 @@ async fn a_login_that_nobody_waits_for_takes_effect_all_the_same() {
     let (one, two) = tokio::join!(broker.login(Product::Market), broker.login(Product::Market));
     assert!(one.is_ok() && two.is_ok());
     assert_eq!(venue.max_logins_in_flight(Product::Market), 2);
+}
+
+/// What is read of the oddly written books is what the broker knows.
+#[tokio::test(start_paused = true)]
+async fn books_read_as_the_truth_for_every_kind_of_account() {
+    for account_kind in [AccountKind::Investor, AccountKind::Dealer, AccountKind::Pro] {
+        let clock = Arc::new(TokioClock::starting_at(MONDAY_OPEN));
+        let settings = Settings { accounts: 2, account_kind, ..Settings::default() };
+        let venue = MemoryVenue::start(settings, clock.clone());
+        for account in 0..2 {
+            let broker = venue.broker(account);
+            let login = broker.login(Product::Interactive).await.unwrap();
+            let token = token_of(Product::Interactive, login, clock.now());
+            let truth = venue.with(|core, _| core.books_view())["accounts"][account].clone();
+
+            let orders = broker.order_book(&token).await.unwrap();
+            assert_eq!(orders.len(), truth["orders"].as_array().unwrap().len());
+            for (order, truth) in orders.iter().zip(truth["orders"].as_array().unwrap()) {
+                let side = if order.side == Side::Buy { "buy" } else { "sell" };
+                assert_eq!(
+                    (&order.id[..], side),
+                    (truth["id"].as_str().unwrap(), truth["side"].as_str().unwrap())
+                );
+                assert_eq!(
+                    [order.quantity, order.filled, order.left].map(Value::from),
+                    [&truth["quantity"], &truth["filled"], &truth["left"]].map(Clone::clone)
+                );
+                assert_eq!(order.price.to_string(), truth["price"].as_str().unwrap());
+                assert_eq!(
+                    order.average.map(|p| p.to_string()),
+                    truth["average"].as_str().map(str::to_owned)
+                );
+                assert_eq!(order.placed_at.unwrap().as_millis(), truth["placed_ms"].as_i64().unwrap());
+                assert_eq!(order.status == OrderStatus::Rejected, truth["status"] == "rejected");
+            }
+            for (view, name) in [(PositionView::Net, "net"), (PositionView::Day, "day")] {
+                let positions = broker.positions(&token, view).await.unwrap();
+                let truth = truth["positions"][name].as_array().unwrap();
+                assert_eq!(positions.len(), truth.len());
+                for (position, truth) in positions.iter().zip(truth) {
+                    assert_eq!(Value::from(position.quantity), truth["quantity"]);
+                    assert_eq!(
+                        position.net_amount.unwrap().to_string(),
+                        truth["net_amount"].as_str().unwrap()
+                    );
+                    assert_eq!(Value::from(position.instrument.code), truth["instrument"]);
+                }
+            }
+            let funds = broker.funds(&token).await.unwrap();
+            for (ours, name) in [(funds.cash, "cash"), (funds.used, "used"), (funds.available, "available")] {
+                assert_eq!(ours.unwrap().to_string(), truth["funds"][name].as_str().unwrap(), "{name}");
+            }
+        }
+    }
 }
 
 /// The way a year of nights is simulated: an opening pumped for a second (10 ms of a debug

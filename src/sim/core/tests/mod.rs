@@ -9,6 +9,7 @@ use crate::sim::answers::Answer;
 use crate::sim::sessions::Product;
 use crate::sim::settings::SocketEnd;
 
+mod books;
 mod nights;
 
 const USER: &str = "SIM01";
@@ -425,6 +426,8 @@ fn accounts_have_everything_of_their_own() {
     );
     assert_eq!(sim.core.authorize(Product::Market, Some(&second), "config", sim.now), Ok(1));
     sim.login_to(2, Product::Interactive);
+    assert_eq!(sim.core.drop_sockets(Some(0), None, true), 0);
+    assert_eq!(sim.core.drop_sockets(Some(1), Some(Product::Interactive), true), 0);
 
     let state = sim.core.state(sim.now);
     assert_eq!(state["logins"], json!({"market": 2, "interactive": 1}), "in all");

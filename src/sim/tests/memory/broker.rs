@@ -15,8 +15,9 @@ use crate::broker::{AccountFeed, Broker, Error, Feed, Limits, Login, MasterText,
 use crate::market::{Funds, InstrumentId, Kind, Order, Position, PositionView, Segment, Tick};
 use crate::secret::Secret;
 use crate::sim::DemoAccount;
+use crate::sim::accounts::MASK;
 use crate::sim::answers::Answer;
-use crate::sim::core::{Connect, Core};
+use crate::sim::core::{Connect, Core, Query};
 use crate::token::{AccountFacts, Product, Token};
 
 /// The broker as one account's adapter sees it. Clones are the same account's.
@@ -59,6 +60,31 @@ impl MemoryBroker {
             })
         });
         reading::result(answer.ok_or_else(gone)?).map(read)
+    }
+
+    /// Reads a book: an investor's path or a dealer's, with the `clientID` that it needs.
+    async fn read<R: Default + Send>(
+        &self,
+        token: &Token,
+        [plain, dealers]: [&'static str; 2],
+        more: &[(&str, &str)],
+        read: impl FnOnce(&Value) -> R + Send,
+    ) -> Result<R, Error> {
+        let facts = &token.facts;
+        let path = if facts.is_investor == Some(false) { dealers } else { plain };
+        let client = facts.client_id.as_ref().map(|client| {
+            let is_login = path == "user/balance" && client != MASK;
+            if is_login { facts.user_id.clone() } else { client.clone() }
+        });
+        let mut query: Query = more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        query.extend(client.map(|client| ("clientID".to_owned(), client)));
+        let now = self.venue.clock.now();
+        let name = Core::interactive_call(path).expect("there is such a call");
+        let ask = |core: &mut Core, account| core.interactive_get(account, path, &query, now);
+        match self.call(token, name, ask, |result| read(&result)).await {
+            Err(Error::Refused { code, .. }) if code == "e-orders-0001" => Ok(R::default()),
+            answered => answered,
+        }
     }
 
     async fn log_in(&self, product: Product) -> Result<Login, Error> {
@@ -296,31 +322,24 @@ impl Broker for MemoryBroker {
     }
 
     fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
-        async move {
-            let ask = |core: &mut Core, account| core.interactive_get(account, "orders");
-            self.call(token, "orders", ask, |result| reading::orders(&result)).await
-        }
-        .boxed()
+        self.read(token, ["orders", "orders/dealerorderbook"], &[], reading::orders).boxed()
     }
 
     fn positions<'a>(
         &'a self,
         token: &'a Token,
-        _: PositionView,
+        view: PositionView,
     ) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
-        async move {
-            let ask = |core: &mut Core, account| core.interactive_get(account, "portfolio/positions");
-            self.call(token, "positions", ask, |result| reading::positions(&result)).await
-        }
-        .boxed()
+        let view = match view {
+            PositionView::Net => "NetWise",
+            PositionView::Day => "DayWise",
+        };
+        let paths = ["portfolio/positions", "portfolio/dealerpositions"];
+        async move { self.read(token, paths, &[("dayOrNet", view)], reading::positions).await }.boxed()
     }
 
     fn funds<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Funds, Error>> {
-        async move {
-            let ask = |core: &mut Core, account| core.interactive_get(account, "user/balance");
-            self.call(token, "balance", ask, |result| reading::funds(&result)).await
-        }
-        .boxed()
+        self.read(token, ["user/balance"; 2], &[], reading::funds).boxed()
     }
 
     fn open_account_feed<'a>(
