@@ -8,6 +8,7 @@ mod accounts;
 mod bad_input;
 mod consumer;
 mod keys;
+mod nights;
 mod peers;
 mod readiness;
 mod rig;
