@@ -100,7 +100,7 @@ impl Shared {
 
     /// What log lines of this account stand in.
     pub(crate) fn span(&self) -> tracing::Span {
-        tracing::info_span!("session", account = %self.deps.account)
+        tracing::info_span!(parent: None, "session", account = %self.deps.account)
     }
 
     /// What the last token actor knew of a product.

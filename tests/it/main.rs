@@ -12,6 +12,7 @@ mod nights;
 mod peers;
 mod readiness;
 mod rig;
+mod secrets;
 mod sim;
 mod spine;
 mod support;
