@@ -1,11 +1,13 @@
 //! Reads secrets from the environment or from files named there. They never stand in the TOML.
 
-use std::fs;
+use std::path::Path;
+
+use zeroize::Zeroizing;
 
 use super::env::Env;
-use super::problem::{Place, Problem};
+use super::problem::{Place, Problem, Problems};
 use crate::broker::xts::{AppKey, Credentials};
-use crate::secret::Secret;
+use crate::secret::{Secret, file};
 
 pub(super) const MARKET_APP_KEY: &str = "TICKGATE_XTS_MARKET_APP_KEY";
 pub(super) const MARKET_SECRET_KEY: &str = "TICKGATE_XTS_MARKET_SECRET_KEY";
@@ -23,6 +25,31 @@ pub struct Secrets {
     pub fernet_key: Option<Secret>,
 }
 
+impl Secrets {
+    /// Reads them all anew, for a process that goes on running: what stands in a file may be another secret by
+    /// now. Absence is no problem here.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them.
+    pub fn reread(env: &dyn Env) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let secrets = read(env, &mut problems);
+        Problems::none_or(problems)?;
+        Ok(secrets)
+    }
+
+    /// Reads the Fernet keys alone anew.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn reread_fernet_key(env: &dyn Env) -> Result<Option<Secret>, Problems> {
+        let mut problems = Vec::new();
+        let keys = fernet_key(env, &mut problems);
+        Problems::none_or(problems)?;
+        Ok(keys)
+    }
+}
+
 /// Reads them all. Halves of a pair and unreadable files are problems; absence is not.
 pub(super) fn read(env: &dyn Env, problems: &mut Vec<Problem>) -> Secrets {
     let xts = Credentials {
@@ -30,6 +57,11 @@ pub(super) fn read(env: &dyn Env, problems: &mut Vec<Problem>) -> Secrets {
         interactive: pair(env, INTERACTIVE_APP_KEY, INTERACTIVE_SECRET_KEY, problems),
         access_token: one(env, ACCESS_TOKEN, problems),
     };
+    let fernet_key = fernet_key(env, problems);
+    Secrets { xts, fernet_key }
+}
+
+fn fernet_key(env: &dyn Env, problems: &mut Vec<Problem>) -> Option<Secret> {
     let fernet_key = one(env, FERNET_KEY, problems);
     if let Some(keys) = &fernet_key {
         let mut number = 0;
@@ -44,7 +76,7 @@ pub(super) fn read(env: &dyn Env, problems: &mut Vec<Problem>) -> Secrets {
             problems.push(wrong(FERNET_KEY, "holds no key".to_owned()));
         }
     }
-    Secrets { xts, fernet_key }
+    fernet_key
 }
 
 fn pair(env: &dyn Env, key: &str, secret: &str, problems: &mut Vec<Problem>) -> Option<AppKey> {
@@ -77,18 +109,26 @@ fn one(env: &dyn Env, name: &str, problems: &mut Vec<Problem>) -> Option<Secret>
             problems.push(wrong(name, format!("is set, and {twin} too; set one of them")));
             None
         }
-        (Some(text), None) => Some(Secret::new(text.trim())),
-        (None, Some(path)) => match fs::read_to_string(&path) {
-            Ok(text) if text.trim().is_empty() => {
-                problems.push(wrong(&twin, format!("{path} is empty")));
-                None
-            }
-            Ok(text) => Some(Secret::new(text.trim())),
-            Err(error) => {
-                problems.push(wrong(&twin, format!("cannot read {path}: {error}")));
+        (Some(text), None) => Some(Secret::new(Zeroizing::new(text).trim())),
+        (None, Some(path)) => match from_file(&path) {
+            Ok(secret) => Some(secret),
+            Err(message) => {
+                problems.push(wrong(&twin, message));
                 None
             }
         },
+    }
+}
+
+/// The secret in a file that only its owner may use.
+fn from_file(path: &str) -> Result<Secret, String> {
+    match file::read(Path::new(path)) {
+        Ok(Some(text)) if text.trim().is_empty() => Err(format!("{path} is empty")),
+        Ok(Some(text)) => Ok(Secret::new(text.trim())),
+        Ok(None) => Err(format!("there is no file {path}")),
+        Err(file::Error::Io(error)) => Err(format!("cannot read {path}: {error}")),
+        Err(error @ file::Error::Exposed { .. }) => Err(format!("{path} {error}; run: chmod 600 {path}")),
+        Err(error @ file::Error::Unfit(_)) => Err(format!("{path} {error}")),
     }
 }
 
