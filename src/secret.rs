@@ -1,9 +1,12 @@
 //! A credential in memory: redacted in `Debug`, never displayed or serialized, zeroed on drop.
 //! Not a store; what is written to disk goes through `token::cipher`.
 
+pub mod file;
+
 use std::fmt;
 
 use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroize as _;
 
 /// A token, key or password. Read it with [`Secret::expose`], and only to put it on the wire
 /// or into the cipher.
@@ -13,7 +16,14 @@ pub struct Secret(SecretString);
 impl Secret {
     /// Takes ownership of the text.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(SecretString::from(text.into()))
+        let mut text = text.into();
+        if text.capacity() == text.len() {
+            return Self(SecretString::from(text));
+        }
+        // `secrecy` would cut the buffer to size, which may move it and leave the text behind in freed memory.
+        let fitting = String::from(text.as_str());
+        text.zeroize();
+        Self(SecretString::from(fitting))
     }
 
     /// The text itself. Never log, format or store what this returns.
@@ -45,6 +55,15 @@ impl Eq for Secret {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_text_is_the_same_whatever_room_it_came_in() {
+        for room in [3, 64] {
+            let mut text = String::with_capacity(room);
+            text.push_str("abc");
+            assert_eq!(Secret::new(text).expose(), "abc");
+        }
+    }
 
     #[test]
     fn debug_shows_nothing() {

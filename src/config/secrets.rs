@@ -1,13 +1,15 @@
 //! Reads secrets from the environment or from files named there. They never stand in the TOML.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::path::Path;
+
+use zeroize::Zeroizing;
 
 use super::accounts::{self, Account};
 use super::env::{Env, PREFIX};
-use super::problem::{Place, Problem};
+use super::problem::{Place, Problem, Problems};
 use crate::broker::xts::{AppKey, Credentials};
-use crate::secret::Secret;
+use crate::secret::{Secret, file};
 
 // What the variables of an account's secrets end with.
 pub(super) const MARKET_APP_KEY: &str = "XTS_MARKET_APP_KEY";
@@ -84,12 +86,30 @@ pub(super) fn is_variable(name: &str) -> bool {
     part_of(name).is_some()
 }
 
+impl Secrets {
+    /// Reads the Fernet keys alone anew.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them.
+    pub fn reread_fernet_key(env: &dyn Env) -> Result<Option<Secret>, Problems> {
+        let mut problems = Vec::new();
+        let keys = fernet_key(env, &mut problems);
+        Problems::none_or(problems)?;
+        Ok(keys)
+    }
+}
+
 /// Reads them all. Halves of a pair and unreadable files are problems; absence is not.
 pub(super) fn read(env: &dyn Env, accounts: &[Account], problems: &mut Vec<Problem>) -> Secrets {
     let of = |account: &Account, problems: &mut _| {
         (account.name.clone(), credentials(env, &Naming::of(&account.name, accounts), problems))
     };
     let xts = accounts.iter().map(|account| of(account, problems)).collect();
+    let fernet_key = fernet_key(env, problems);
+    Secrets { xts, fernet_key }
+}
+
+fn fernet_key(env: &dyn Env, problems: &mut Vec<Problem>) -> Option<Secret> {
     let fernet_key = one(env, FERNET_KEY, problems);
     if let Some(keys) = &fernet_key {
         let mut number = 0;
@@ -104,7 +124,7 @@ pub(super) fn read(env: &dyn Env, accounts: &[Account], problems: &mut Vec<Probl
             problems.push(wrong(FERNET_KEY, "holds no key".to_owned()));
         }
     }
-    Secrets { xts, fernet_key }
+    fernet_key
 }
 
 /// The secrets of one account.
@@ -210,18 +230,26 @@ fn one(env: &dyn Env, name: &str, problems: &mut Vec<Problem>) -> Option<Secret>
             problems.push(wrong(name, format!("is set, and {twin} too; set one of them")));
             None
         }
-        (Some(text), None) => Some(Secret::new(text.trim())),
-        (None, Some(path)) => match fs::read_to_string(&path) {
-            Ok(text) if text.trim().is_empty() => {
-                problems.push(wrong(&twin, format!("{path} is empty")));
-                None
-            }
-            Ok(text) => Some(Secret::new(text.trim())),
-            Err(error) => {
-                problems.push(wrong(&twin, format!("cannot read {path}: {error}")));
+        (Some(text), None) => Some(Secret::new(Zeroizing::new(text).trim())),
+        (None, Some(path)) => match from_file(&path) {
+            Ok(secret) => Some(secret),
+            Err(message) => {
+                problems.push(wrong(&twin, message));
                 None
             }
         },
+    }
+}
+
+/// The secret in a file that only its owner may use.
+fn from_file(path: &str) -> Result<Secret, String> {
+    match file::read(Path::new(path)) {
+        Ok(Some(text)) if text.trim().is_empty() => Err(format!("{path} is empty")),
+        Ok(Some(text)) => Ok(Secret::new(text.trim())),
+        Ok(None) => Err(format!("there is no file {path}")),
+        Err(file::Error::Io(error)) => Err(format!("cannot read {path}: {error}")),
+        Err(error @ file::Error::Exposed { .. }) => Err(format!("{path} {error}; run: chmod 600 {path}")),
+        Err(error @ file::Error::Unfit(_)) => Err(format!("{path} {error}")),
     }
 }
 

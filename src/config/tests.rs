@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::store::private;
 use crate::token::Product;
 
 /// The shipped file; it must say what the code says.
@@ -181,7 +182,7 @@ fn a_secret_in_the_file_gets_a_hint_and_is_not_repeated() {
 fn secrets_come_from_variables_or_files() {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("secret");
-    fs::write(&file, "Abcd123$xy\n").unwrap();
+    private::write(&file, "Abcd123$xy\n").unwrap();
     let env = [
         ("TICKGATE_BROKER__KIND", "xts"),
         ("TICKGATE_BROKER__XTS__INTERACTIVE", "false"),
@@ -204,6 +205,46 @@ fn secrets_come_from_variables_or_files() {
     fs::remove_file(&file).unwrap();
     let gone = config.credentials("default", &variables(&env)).unwrap_err().to_string();
     assert!(gone.contains("TICKGATE_XTS_MARKET_SECRET_KEY_FILE"), "{gone}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_others_may_use_is_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("secret");
+    let path = path.to_str().unwrap();
+    private::write(Path::new(path), "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n").unwrap();
+    for mode in [0o640, 0o604, 0o660, 0o444] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        for variable in ["TICKGATE_FERNET_KEY_FILE", "TICKGATE_XTS_ACCESS_TOKEN_FILE"] {
+            let found = complaints("", &[(variable, path)]);
+            let refused = format!(
+                "environment {variable}: {path} can be accessed by others (mode {mode:o}); run: chmod 600 {path}"
+            );
+            assert_eq!(found, [refused]);
+        }
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o400)).unwrap();
+    good("", &[("TICKGATE_FERNET_KEY_FILE", path)]);
+    let found = complaints("", &[("TICKGATE_XTS_ACCESS_TOKEN_FILE", dir.path().to_str().unwrap())]);
+    assert!(found[0].ends_with("is not a file"), "{found:?}");
+}
+
+#[test]
+fn the_fernet_key_is_read_anew_while_the_process_runs() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("fernet");
+    let env = variables(&[
+        // One's trouble is not the other's.
+        ("TICKGATE_XTS_MARKET_APP_KEY", "half of a pair"),
+        ("TICKGATE_FERNET_KEY_FILE", path.to_str().unwrap()),
+    ]);
+    private::write(&path, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap();
+    assert!(Secrets::reread_fernet_key(&env).unwrap().is_some());
+    private::write(&path, "no key").unwrap();
+    assert!(Secrets::reread_fernet_key(&env).is_err());
+    assert!(Secrets::reread_fernet_key(&variables(&[])).unwrap().is_none());
 }
 
 #[test]

@@ -192,7 +192,11 @@ impl Store {
         done.unwrap_or_else(|e| Err(Error::Failed(e.to_string())))
     }
 
-    fn flush_now(&self) -> Result<(), Error> {
+    /// As [`Store::flush`], on this thread.
+    ///
+    /// # Errors
+    /// [`Error::Failed`].
+    pub fn flush_now(&self) -> Result<(), Error> {
         let _one = self.0.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let count = guarded(|| open::count_flush(&self.0.db))?;
         guarded(|| self.0.db.flush())?;
@@ -243,6 +247,14 @@ impl Tree {
         guarded(|| self.tree.insert(key, value)).map(|_| ())
     }
 
+    /// Sets the value at `key` if there is none; says whether it did. As [`Tree::insert`] otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Failed`].
+    pub fn insert_new(&self, key: &[u8], value: &[u8]) -> Result<bool, Error> {
+        Ok(guarded(|| self.tree.compare_and_swap(key, None::<&[u8]>, Some(value)))?.is_ok())
+    }
+
     /// Removes `key`; says whether it was there.
     ///
     /// # Errors
@@ -285,6 +297,19 @@ impl Tree {
     /// [`Error::Failed`].
     pub async fn flush(&self) -> Result<(), Error> {
         self.store.flush().await
+    }
+
+    /// As [`Tree::flush`], on this thread.
+    ///
+    /// # Errors
+    /// [`Error::Failed`].
+    pub fn flush_now(&self) -> Result<(), Error> {
+        self.store.flush_now()
+    }
+
+    /// The data directory of the store it belongs to.
+    pub fn data_dir(&self) -> &Path {
+        self.store.data_dir()
     }
 }
 

@@ -1,16 +1,14 @@
 //! Files and directories that only their owner may use: keys, the data directory.
 //! Knows nothing of what is in them.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use super::Error;
-
-/// No key file is anywhere near as long.
-const MAX_LEN: u64 = 64 * 1024;
+use crate::secret::file;
 
 /// Makes a directory (and missing parents) with mode 0700; says whether it was missing.
 /// The mode of one that exists is left alone, with a warning if others may enter it.
@@ -20,7 +18,7 @@ const MAX_LEN: u64 = 64 * 1024;
 pub fn create_dir(path: &Path) -> Result<bool, Error> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => {
-            if let Some(mode) = exposed(&found.permissions()) {
+            if let Some(mode) = file::exposed(&found.permissions()) {
                 tracing::warn!(path = %path.display(), mode = format!("{mode:o}"), "data directory is open to other users");
             }
             return Ok(false);
@@ -45,25 +43,11 @@ pub fn create_dir(path: &Path) -> Result<bool, Error> {
 /// [`Error::Exposed`] if group or others have any right to it, [`Error::Unfit`] if it is no text file of
 /// sensible length, [`Error::Io`].
 pub fn read(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io(path)(e)),
-    };
-    // Of the open file, so that nothing can be exchanged between look and use.
-    let found = file.metadata().map_err(Error::io(path))?;
-    if let Some(mode) = exposed(&found.permissions()) {
-        return Err(Error::Exposed { path: path.to_owned(), mode });
-    }
-    let unfit = |what| Error::Unfit { path: path.to_owned(), what };
-    if !found.is_file() || found.len() > MAX_LEN {
-        return Err(unfit("not a key file"));
-    }
-    // Sized beforehand: growing would leave copies of the contents in freed memory.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(found.len() as usize + 1));
-    file.take(MAX_LEN).read_to_end(&mut bytes).map_err(Error::io(path))?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| unfit("not text"))?;
-    Ok(Some(Zeroizing::new(text.to_owned())))
+    file::read(path).map_err(|error| match error {
+        file::Error::Exposed { mode } => Error::Exposed { path: path.to_owned(), mode },
+        file::Error::Unfit(what) => Error::Unfit { path: path.to_owned(), what },
+        file::Error::Io(source) => Error::Io { path: path.to_owned(), source },
+    })
 }
 
 /// Writes a private file, mode 0600 from its first moment, complete or not at all; replaces one that exists.
@@ -71,11 +55,8 @@ pub fn read(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
 /// # Errors
 /// [`Error::Io`].
 pub fn write(path: &Path, text: &str) -> Result<(), Error> {
+    remove_unfinished(path)?;
     let fresh = beside(path);
-    match fs::remove_file(&fresh) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io(&fresh)(e)),
-        _ => {}
-    }
     let done = write_new(&fresh, text).and_then(|()| fs::rename(&fresh, path));
     if let Err(e) = done {
         let _ = fs::remove_file(&fresh);
@@ -86,6 +67,18 @@ pub fn write(path: &Path, text: &str) -> Result<(), Error> {
         let _ = dir.sync_all();
     }
     Ok(())
+}
+
+/// Removes what a [`write`] to this path left behind when the process was killed.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn remove_unfinished(path: &Path) -> Result<(), Error> {
+    let fresh = beside(path);
+    match fs::remove_file(&fresh) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io(&fresh)(e)),
+        _ => Ok(()),
+    }
 }
 
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
@@ -104,17 +97,4 @@ fn beside(path: &Path) -> PathBuf {
     name.push(path.file_name().unwrap_or_default());
     name.push(".new");
     path.with_file_name(name)
-}
-
-/// The permission bits, if they grant anything to group or others.
-#[cfg(unix)]
-fn exposed(permissions: &Permissions) -> Option<u32> {
-    let mode = std::os::unix::fs::PermissionsExt::mode(permissions) & 0o7777;
-    (mode & 0o077 != 0).then_some(mode)
-}
-
-/// Other systems have no such bits.
-#[cfg(not(unix))]
-fn exposed(_: &Permissions) -> Option<u32> {
-    None
 }

@@ -4,18 +4,22 @@
 //! `fernet::MultiFernet` can only stamp with the machine's clock, so several keys are handled here: the first
 //! encrypts, each is tried for decryption.
 
+pub(in crate::token) mod key;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use base64::Engine;
-use fernet::Fernet;
 use zeroize::Zeroizing;
 
+pub use key::{KeyError, id_of_first};
+
+use self::key::Key;
 use crate::clock::{Clock, UnixNanos};
 use crate::secret::Secret;
-use crate::store;
 use crate::store::private;
 
 /// The key file in the data directory.
@@ -33,28 +37,6 @@ pub enum KeySource {
     File(PathBuf),
     /// Newly made, and written to this file.
     Created(PathBuf),
-}
-
-/// Why there is no cipher.
-#[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// Not a Fernet key. Names its position, never its text.
-    #[error("{origin}: key {number} is not a Fernet key (32 bytes in url-safe base64)")]
-    Malformed {
-        /// Where the text stood.
-        origin: String,
-        /// Which one of the keys, from 1.
-        number: usize,
-    },
-    /// No key in the text.
-    #[error("{origin}: no key in it")]
-    Empty {
-        /// Where the text stood.
-        origin: String,
-    },
-    /// The key file cannot be used.
-    #[error(transparent)]
-    File(#[from] store::Error),
 }
 
 /// Why a text cannot be read now. None of these is a reason to delete or overwrite it.
@@ -83,16 +65,16 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// Encrypts under the first of its keys, decrypts under any.
+/// Encrypts under the first of its keys, decrypts under any. Clones share the keys.
 #[derive(Clone)]
 pub struct Cipher {
-    keys: Arc<[Fernet]>,
+    keys: Arc<ArcSwap<Vec<Key>>>,
     clock: Arc<dyn Clock>,
 }
 
 impl fmt::Debug for Cipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cipher").field("keys", &self.keys.len()).finish_non_exhaustive()
+        f.debug_struct("Cipher").field("keys", &self.keys.load().len()).finish_non_exhaustive()
     }
 }
 
@@ -111,15 +93,15 @@ impl Cipher {
             return Ok((Self::new(text, "the given Fernet key", clock)?, KeySource::Given));
         }
         let path = data_dir.join(KEY_FILE);
-        if let Some(text) = private::read(&path)? {
-            let cipher = Self::new(&Secret::new(text.as_str()), &path.display().to_string(), clock)?;
-            return Ok((cipher, KeySource::File(path)));
+        if let Some(keys) = key::read_file(&path)? {
+            // A rotation that was killed while it wrote: what lies there may be any key.
+            private::remove_unfinished(&path)?;
+            return Ok((Self::of(keys, clock), KeySource::File(path)));
         }
         private::create_dir(data_dir)?;
-        let key = Zeroizing::new(Fernet::generate_key());
-        private::write(&path, &format!("{}\n", key.as_str()))?;
-        let cipher = Self::new(&Secret::new(key.as_str()), &path.display().to_string(), clock)?;
-        Ok((cipher, KeySource::Created(path)))
+        let keys = vec![Key::fresh()];
+        key::write_file(&path, &keys)?;
+        Ok((Self::of(keys, clock), KeySource::Created(path)))
     }
 
     /// From the text of one key or of several, separated by commas or line ends. `origin` is named in errors.
@@ -127,24 +109,37 @@ impl Cipher {
     /// # Errors
     /// [`KeyError::Malformed`], [`KeyError::Empty`].
     pub fn new(keys: &Secret, origin: &str, clock: Arc<dyn Clock>) -> Result<Self, KeyError> {
-        let texts = keys.expose().split([',', '\n']).map(str::trim).filter(|text| !text.is_empty());
-        let keys: Result<Vec<_>, _> = texts
-            .enumerate()
-            .map(|(at, text)| {
-                Fernet::new(text)
-                    .ok_or_else(|| KeyError::Malformed { origin: origin.to_owned(), number: at + 1 })
-            })
-            .collect();
-        let keys: Arc<[Fernet]> = keys?.into();
-        if keys.is_empty() {
-            return Err(KeyError::Empty { origin: origin.to_owned() });
-        }
-        Ok(Self { keys, clock })
+        Ok(Self::of(key::parse(keys.expose(), origin)?, clock))
+    }
+
+    /// One that no text was encrypted under, and that nothing outlives: for a look at a store without its keys.
+    pub fn passing(clock: Arc<dyn Clock>) -> Self {
+        Self::of(vec![Key::fresh()], clock)
+    }
+
+    /// `keys` is never empty.
+    fn of(keys: Vec<Key>, clock: Arc<dyn Clock>) -> Self {
+        Self { keys: Arc::new(ArcSwap::from_pointee(keys)), clock }
+    }
+
+    /// The keys as they are now.
+    pub(in crate::token) fn keys(&self) -> Arc<Vec<Key>> {
+        self.keys.load_full()
+    }
+
+    /// Exchanges the keys, of all clones at once; never for none.
+    pub(in crate::token) fn set_keys(&self, keys: Vec<Key>) {
+        self.keys.store(Arc::new(keys));
+    }
+
+    /// Names the key that encrypts, without telling what it is.
+    pub fn key_id(&self) -> String {
+        self.keys.load()[0].id()
     }
 
     /// Encrypts under the first key.
     pub fn encrypt(&self, plain: &[u8]) -> String {
-        self.keys[0].encrypt_at_time(plain, unix_secs(self.clock.now()))
+        seal(&self.keys.load()[0], plain, unix_secs(self.clock.now()))
     }
 
     /// Decrypts under whichever key fits.
@@ -152,23 +147,43 @@ impl Cipher {
     /// # Errors
     /// [`Unreadable`].
     pub fn decrypt(&self, text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
-        let text = std::str::from_utf8(text).map_err(|_| Unreadable::Torn)?;
-        let stamp = stamp(text).ok_or(Unreadable::Torn)?;
-        // At this time the stamp is acceptable, so that what remains is the question of the key; the stamp
-        // itself is judged once the signature has shown it to be genuine.
-        let earliest = stamp.saturating_sub(MAX_SKEW_SECS);
-        let plain = self
-            .keys
-            .iter()
-            .find_map(|key| key.decrypt_at_time(text, None, earliest).ok())
-            .map(Zeroizing::new)
-            .ok_or(Unreadable::WrongKey)?;
+        let opened = open(&self.keys.load(), text)?;
         let now = unix_secs(self.clock.now());
-        if earliest > now {
-            return Err(Unreadable::ClockBack { ahead: Duration::from_secs(stamp - now) });
+        if opened.stamp.saturating_sub(MAX_SKEW_SECS) > now {
+            return Err(Unreadable::ClockBack { ahead: Duration::from_secs(opened.stamp - now) });
         }
-        Ok(plain)
+        Ok(opened.plain)
     }
+}
+
+/// A text that one of the keys has shown to be genuine, whatever its stamp.
+pub(in crate::token) struct Opened {
+    pub(in crate::token) plain: Zeroizing<Vec<u8>>,
+    /// When it says it was encrypted, in seconds of the epoch.
+    pub(in crate::token) stamp: u64,
+    /// Which of the keys, from 0.
+    pub(in crate::token) key: usize,
+}
+
+/// Encrypts as if at the time `stamp`.
+pub(in crate::token) fn seal(key: &Key, plain: &[u8], stamp: u64) -> String {
+    key.fernet.encrypt_at_time(plain, stamp)
+}
+
+/// Decrypts whatever the clock shows.
+pub(in crate::token) fn open(keys: &[Key], text: &[u8]) -> Result<Opened, Unreadable> {
+    let text = std::str::from_utf8(text).map_err(|_| Unreadable::Torn)?;
+    let stamp = stamp(text).ok_or(Unreadable::Torn)?;
+    // At this time the stamp is acceptable, so that what remains is the question of the key; the stamp
+    // itself is judged once the signature has shown it to be genuine.
+    let earliest = stamp.saturating_sub(MAX_SKEW_SECS);
+    keys.iter()
+        .enumerate()
+        .find_map(|(at, key)| {
+            let plain = key.fernet.decrypt_at_time(text, None, earliest).ok()?;
+            Some(Opened { plain: Zeroizing::new(plain), stamp, key: at })
+        })
+        .ok_or(Unreadable::WrongKey)
 }
 
 /// The stamp of a text that has at least the form and length of a Fernet text; not yet authenticated.

@@ -1,12 +1,20 @@
 //! Keeps tokens in the store, encrypted. Decides nothing about logins or expiry.
 
-use std::borrow::Cow;
+mod record;
+mod rotation;
+#[cfg(test)]
+mod rotation_tests;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use tokio::sync::RwLock;
 
+pub use rotation::{Rotated, RotationError};
+
+use self::record::Record;
 use super::cipher::{Cipher, Unreadable};
 use super::{AccountFacts, Product};
 use crate::clock::UnixNanos;
@@ -16,12 +24,10 @@ use crate::store::{Store, Tree};
 
 const TREE: &str = "tokens";
 
-/// Records that could not be decrypted when a new token took their place: with a wrong key or a wrong clock it is
-/// not the record that is at fault. The last one of each account and product is kept.
+/// Records that could not be used when another took their place or they were to be removed: with a wrong key or a
+/// wrong clock it is not the record that is at fault. The last one of each account and product is kept: a login had
+/// ended the tokens of those before it.
 const ASIDE_TREE: &str = "tokens_aside";
-
-/// The layout of a record's plaintext.
-const VERSION: u32 = 1;
 
 /// Why a token could not be stored or removed. Nothing but the copy on disk is affected.
 #[derive(Debug, thiserror::Error)]
@@ -90,13 +96,19 @@ pub struct Summary {
     pub account: String,
     /// What it is for.
     pub product: Product,
-    /// Its times, or why it cannot be used.
-    pub state: Result<Times, Unusable>,
+    /// What is known of it, or why it cannot be used.
+    pub state: Result<Kept, Unusable>,
 }
 
-/// A stored token's times.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
+/// A stored token's record without the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The kind of broker that issued it; `None` in records of a former layout.
+    pub broker: Option<String>,
+    /// The broker's user id.
+    pub user_id: String,
+    /// The last day of the app key, as the broker wrote it.
+    pub app_key_expires: Option<String>,
     /// When the login that brought it succeeded.
     pub issued_at: UnixNanos,
     /// Its claimed end, if it names one.
@@ -109,6 +121,9 @@ pub struct TokenStore {
     tree: Tree,
     aside: Tree,
     cipher: Cipher,
+    broker: Option<Arc<str>>,
+    // Many write records at once, but nobody while all of them are encrypted anew.
+    rotating: Arc<RwLock<()>>,
 }
 
 impl TokenStore {
@@ -117,11 +132,18 @@ impl TokenStore {
     /// # Errors
     /// [`Error::Store`].
     pub fn open(store: &Store, cipher: Cipher) -> Result<Self, Error> {
-        Ok(Self { tree: store.tree(TREE)?, aside: store.tree(ASIDE_TREE)?, cipher })
+        let (tree, aside) = (store.tree(TREE)?, store.tree(ASIDE_TREE)?);
+        Ok(Self { tree, aside, cipher, broker: None, rotating: Arc::default() })
+    }
+
+    /// The same tokens, for an account at this kind of broker: records written from here on name it.
+    #[must_use]
+    pub fn at_broker(&self, broker: &str) -> Self {
+        Self { broker: Some(broker.into()), ..self.clone() }
     }
 
     /// Stores a token in place of the account's last one for this product; on disk when this returns.
-    /// `binding` says who issued it (`Broker::binding`). A record that cannot be decrypted is kept aside.
+    /// `binding` says who issued it (`Broker::binding`). A record that cannot be used is kept aside.
     ///
     /// # Errors
     /// Any [`Error`]; the login that brought the token is good nevertheless.
@@ -132,50 +154,53 @@ impl TokenStore {
         binding: &str,
         token: &Stored,
     ) -> Result<(), Error> {
-        let record = Record {
-            version: VERSION,
-            account: account.into(),
-            product: product.as_str().into(),
-            binding: binding.into(),
-            secret: token.secret.expose().into(),
-            user_id: token.facts.user_id.as_str().into(),
-            client_id: token.facts.client_id.as_deref().map(Cow::from),
-            is_investor: token.facts.is_investor,
-            client_codes: token.facts.client_codes.clone(),
-            app_key_expires: token.facts.app_key_expires.as_deref().map(Cow::from),
-            issued_at_ns: token.issued_at.as_nanos(),
-            expires_at_ns: token.expires_at.map(UnixNanos::as_nanos),
-        };
-        let sealed = self.cipher.encrypt(&record.encode()?);
-        let key = key(account, product);
-        if let Some(old) = self.tree.get(&key)?
-            && self.cipher.decrypt(&old).is_err()
-        {
-            self.aside.insert(&key, &old)?;
-        }
-        self.tree.insert(&key, sealed.as_bytes())?;
+        let record = Record::new(account, product, binding, self.broker.as_deref(), token).encode()?;
+        let _writing = self.rotating.read().await;
+        let sealed = self.cipher.encrypt(&record);
+        self.keep_unusable(account, product)?;
+        self.tree.insert(&key(account, product), sealed.as_bytes())?;
         Ok(self.tree.flush().await?)
     }
 
     /// The account's token for a product, if it was issued by `binding`.
     pub fn load(&self, account: &str, product: Product, binding: &str) -> Loaded {
-        let sealed = match self.tree.get(&key(account, product)) {
-            Ok(Some(sealed)) => sealed,
-            Ok(None) => return Loaded::Missing,
-            Err(e) => return Loaded::Unusable(Unusable::Store(e.to_string())),
-        };
-        match self.unseal(&sealed, account, product) {
-            Ok((bound_to, _)) if bound_to != binding => Loaded::Missing,
-            Ok((_, token)) => Loaded::Found(token),
-            Err(why) => Loaded::Unusable(why),
+        let found = self.with_record(account, product, |record| {
+            if record.binding() == binding { Loaded::Found(record.into_stored()) } else { Loaded::Missing }
+        });
+        match found {
+            None => Loaded::Missing,
+            Some(Ok(loaded)) => loaded,
+            Some(Err(why)) => Loaded::Unusable(why),
         }
     }
 
-    /// Forgets a token; says whether there was one.
+    /// The account's market-data token.
+    pub fn market(&self, account: &str, binding: &str) -> Loaded {
+        self.load(account, Product::Market, binding)
+    }
+
+    /// The account's token for orders and books.
+    pub fn interactive(&self, account: &str, binding: &str) -> Loaded {
+        self.load(account, Product::Interactive, binding)
+    }
+
+    /// The broker's user id of the account: that of its interactive login if one is stored, since the one of
+    /// market data may be another.
+    pub fn user_id(&self, account: &str) -> Option<String> {
+        [Product::Interactive, Product::Market]
+            .into_iter()
+            .filter_map(|product| self.with_record(account, product, |record| record.kept().user_id)?.ok())
+            .find(|user_id| !user_id.is_empty())
+    }
+
+    /// Forgets a token; says whether there was one. A record that cannot be used, and so may be of any worth, is
+    /// kept aside.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn revoke(&self, account: &str, product: Product) -> Result<bool, Error> {
+        let _writing = self.rotating.read().await;
+        self.keep_unusable(account, product)?;
         let found = self.tree.remove(&key(account, product))?;
         self.tree.flush().await?;
         Ok(found)
@@ -188,89 +213,61 @@ impl TokenStore {
     pub fn list(&self) -> Result<Vec<Summary>, Error> {
         let rows = self.tree.entries()?.into_iter();
         Ok(rows
-            .filter_map(|(key, sealed)| {
+            .filter_map(|(key, _)| {
                 let (account, product) = parse_key(&key)?;
-                let state = self
-                    .unseal(&sealed, &account, product)
-                    .map(|(_, token)| Times { issued_at: token.issued_at, expires_at: token.expires_at });
+                let state = self.with_record(&account, product, |record| record.kept())?;
                 Some(Summary { account, product, state })
             })
             .collect())
     }
 
-    fn unseal(&self, sealed: &[u8], account: &str, product: Product) -> Result<(String, Stored), Unusable> {
+    /// Copies the record aside if it is there and cannot be used.
+    fn keep_unusable(&self, account: &str, product: Product) -> Result<(), Error> {
+        let key = key(account, product);
+        if let Some(old) = self.tree.get(&key)?
+            && self.unseal(&old, account, product, |_| ()).is_err()
+        {
+            self.aside.insert(&key, &old)?;
+        }
+        Ok(())
+    }
+
+    /// What `take` makes of a record; `None` if there is no record.
+    fn with_record<T>(
+        &self,
+        account: &str,
+        product: Product,
+        take: impl Fn(Record<'_>) -> T,
+    ) -> Option<Result<T, Unusable>> {
+        let key = key(account, product);
+        let get = || self.tree.get(&key).map_err(|e| Unusable::Store(e.to_string()));
+        let mut sealed = match get().transpose()? {
+            Ok(sealed) => sealed,
+            Err(why) => return Some(Err(why)),
+        };
+        loop {
+            let found = self.unseal(&sealed, account, product, &take);
+            if !matches!(found, Err(Unusable::Unreadable(Unreadable::WrongKey))) {
+                return Some(found);
+            }
+            // A rotation may have exchanged the keys between the look at the record and theirs.
+            match get().transpose()? {
+                Ok(again) if again != sealed => sealed = again,
+                Ok(_) => return Some(found),
+                Err(why) => return Some(Err(why)),
+            }
+        }
+    }
+
+    fn unseal<T>(
+        &self,
+        sealed: &[u8],
+        account: &str,
+        product: Product,
+        take: impl FnOnce(Record<'_>) -> T,
+    ) -> Result<T, Unusable> {
         let plain = self.cipher.decrypt(sealed).map_err(Unusable::Unreadable)?;
-        let record: Record<'_> = serde_json::from_slice(&plain).map_err(|_| Unusable::Unknown)?;
-        if record.version != VERSION {
-            return Err(Unusable::Unknown);
-        }
-        // Fernet binds nothing but the text itself: whoever can write the store could exchange two records.
-        if record.account != account || record.product != product.as_str() {
-            return Err(Unusable::Misplaced);
-        }
-        Ok((record.binding.clone().into_owned(), record.into_stored()))
-    }
-}
-
-/// The plaintext.
-#[derive(Serialize, Deserialize)]
-struct Record<'a> {
-    version: u32,
-    #[serde(borrow)]
-    account: Cow<'a, str>,
-    #[serde(borrow)]
-    product: Cow<'a, str>,
-    #[serde(borrow)]
-    binding: Cow<'a, str>,
-    #[serde(borrow)]
-    secret: Cow<'a, str>,
-    #[serde(borrow)]
-    user_id: Cow<'a, str>,
-    #[serde(borrow)]
-    client_id: Option<Cow<'a, str>>,
-    is_investor: Option<bool>,
-    client_codes: Vec<String>,
-    #[serde(borrow, default)]
-    app_key_expires: Option<Cow<'a, str>>,
-    issued_at_ns: i64,
-    expires_at_ns: Option<i64>,
-}
-
-impl Record<'_> {
-    /// As JSON, in memory that is zeroed afterwards.
-    fn encode(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(self.room()));
-        serde_json::to_writer(&mut *bytes, self).map_err(|_| Error::Encode)?;
-        Ok(bytes)
-    }
-
-    /// More bytes than the JSON can have, so that the buffer never grows and leaves a copy behind.
-    fn room(&self) -> usize {
-        let texts = [&self.account, &self.product, &self.binding, &self.secret, &self.user_id];
-        let texts: usize = texts
-            .into_iter()
-            .chain(&self.client_id)
-            .chain(&self.app_key_expires)
-            .map(|text| text.len())
-            .sum();
-        let codes: usize = self.client_codes.iter().map(|code| code.len() + 1).sum();
-        // An escape makes at most six bytes of one; names, numbers and punctuation fit the rest.
-        6 * (texts + codes) + 512
-    }
-
-    fn into_stored(self) -> Stored {
-        Stored {
-            secret: Arc::new(Secret::new(self.secret)),
-            facts: AccountFacts {
-                user_id: self.user_id.into_owned(),
-                client_id: self.client_id.map(Cow::into_owned),
-                is_investor: self.is_investor,
-                client_codes: self.client_codes,
-                app_key_expires: self.app_key_expires.map(Cow::into_owned),
-            },
-            issued_at: UnixNanos::from_nanos(self.issued_at_ns),
-            expires_at: self.expires_at_ns.map(UnixNanos::from_nanos),
-        }
+        Record::read(&plain, account, product).map(take)
     }
 }
 
@@ -284,6 +281,3 @@ fn parse_key(key: &[u8]) -> Option<(String, Product)> {
     let product = Product::ALL.into_iter().find(|known| known.as_str() == product)?;
     Some((account.to_owned(), product))
 }
-
-#[cfg(test)]
-mod tests;

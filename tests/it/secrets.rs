@@ -15,7 +15,7 @@ use tickgate::token::store::TokenStore;
 use tickgate::token::{Product, Token};
 
 use crate::rig::{KEY, Outside, india, run};
-use crate::support::{Server, Simulator, http, program, wait_for};
+use crate::support::{Server, Simulator, http, program};
 
 /// What must not be seen, by what it is.
 #[derive(Default)]

@@ -13,7 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("market", &["clock"]),
     ("protocol", &["market", "clock"]),
     ("hub", &["market", "protocol", "telemetry", "clock"]),
-    ("store", &["clock"]),
+    ("store", &["clock", "secret"]),
     ("token", &["store", "clock", "secret"]),
     ("broker", &["market", "token", "clock", "secret", "telemetry"]),
     ("session", &["broker", "token", "store", "hub", "market", "clock", "backoff", "telemetry", "secret"]),

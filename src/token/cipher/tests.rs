@@ -1,7 +1,10 @@
 use std::fs;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use fernet::Fernet;
+
 use super::*;
+use crate::store;
 
 const KEY_A: &str = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=";
 const NOW: i64 = 1_770_698_730;
@@ -152,7 +155,49 @@ fn a_damaged_key_file_is_refused_not_replaced() {
     let path = home.path().join(KEY_FILE);
     for text in ["", "gibberish\n"] {
         private::write(&path, text).unwrap();
-        assert!(Cipher::load(None, home.path(), at(NOW)).is_err());
+        let refused = Cipher::load(None, home.path(), at(NOW)).unwrap_err();
+        assert!(refused.is_misconfigured(), "{refused}");
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
+}
+
+#[test]
+fn the_file_may_hold_several_keys_and_the_first_encrypts() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join(KEY_FILE);
+    let (new, old) = (fresh(), fresh());
+    private::write(&path, &format!("{new}\n{old}\n")).unwrap();
+    let (both, _) = Cipher::load(None, home.path(), at(NOW)).unwrap();
+    assert!(both.decrypt(cipher(&old, NOW).encrypt(b"token").as_bytes()).is_ok());
+    assert!(cipher(&new, NOW).decrypt(both.encrypt(b"token").as_bytes()).is_ok());
+}
+
+#[test]
+fn what_a_killed_write_left_beside_the_file_is_swept_away() {
+    let home = tempfile::tempdir().unwrap();
+    Cipher::load(None, home.path(), at(NOW)).unwrap();
+    let unfinished = home.path().join(".fernet.key.new");
+    fs::write(&unfinished, fresh()).unwrap();
+    Cipher::load(None, home.path(), at(NOW)).unwrap();
+    assert!(!unfinished.exists());
+}
+
+#[test]
+fn clones_share_their_keys() {
+    let one = cipher(KEY_A, NOW);
+    let other = one.clone();
+    let before = one.encrypt(b"token");
+    other.set_keys(vec![Key::fresh()]);
+    assert_eq!(one.decrypt(before.as_bytes()), Err(Unreadable::WrongKey));
+    assert!(one.decrypt(other.encrypt(b"token").as_bytes()).is_ok());
+}
+
+#[test]
+fn a_key_is_told_from_another_without_telling_it() {
+    let id = cipher(KEY_A, NOW).key_id();
+    assert_eq!((id.len(), cipher(KEY_A, 0).key_id()), (16, id.clone()));
+    assert_eq!(id_of_first(&Secret::new(format!("{KEY_A},{}", fresh()))).unwrap(), id);
+    assert_ne!(cipher(&fresh(), NOW).key_id(), id);
+    assert!(!KEY_A.contains(&id));
+    assert!(id_of_first(&Secret::new("x")).is_err());
 }

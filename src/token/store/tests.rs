@@ -14,7 +14,7 @@ const OTHER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const NOW: i64 = 1_770_698_730;
 const BINDING: &str = "https://jtrade.example:5000 5d41402abc4b2a76";
 
-struct Hand(AtomicI64);
+pub(super) struct Hand(AtomicI64);
 
 impl Clock for Hand {
     fn now(&self) -> UnixNanos {
@@ -221,8 +221,14 @@ async fn the_list_shows_times_and_no_secret() {
             ("with/slash", Product::Market, true)
         ]
     );
-    let times = Times { issued_at: token("").issued_at, expires_at: token("").expires_at };
-    assert_eq!(list[0].state, Ok(times));
+    let kept = Kept {
+        broker: None,
+        user_id: "TEST01_0F1E".to_owned(),
+        app_key_expires: Some("30-12-2028".to_owned()),
+        issued_at: token("").issued_at,
+        expires_at: token("").expires_at,
+    };
+    assert_eq!(list[0].state, Ok(kept));
     assert!(!format!("{list:?} {tokens:?} {:?}", token("very-secret")).contains("very-secret"));
 
     assert!(tokens.revoke("with/slash", Product::Market).await.unwrap());
@@ -230,41 +236,109 @@ async fn the_list_shows_times_and_no_secret() {
     assert_eq!(tokens.load("with/slash", Product::Market, BINDING), Loaded::Missing);
 }
 
+#[tokio::test]
+async fn a_records_facts_are_found_by_name() {
+    let home = tempfile::tempdir().unwrap();
+    let (_store, tokens) = open(home.path());
+    assert_eq!(tokens.user_id("default"), None);
+    let mut market = token("m");
+    market.facts.user_id = "MARKET".to_owned();
+    tokens.at_broker("xts").upsert("default", Product::Market, BINDING, &market).await.unwrap();
+    assert_eq!(tokens.user_id("default").as_deref(), Some("MARKET"));
+    tokens.upsert("default", Product::Interactive, BINDING, &token("i")).await.unwrap();
+    assert_eq!(tokens.user_id("default").as_deref(), Some("TEST01_0F1E"));
+    assert_eq!(tokens.user_id("other"), None);
+    assert_eq!(tokens.market("default", BINDING), Loaded::Found(market));
+    assert_eq!(tokens.interactive("default", BINDING), Loaded::Found(token("i")));
+    assert_eq!(tokens.interactive("default", "elsewhere"), Loaded::Missing);
+    let brokers: Vec<_> = tokens.list().unwrap().into_iter().map(|s| s.state.unwrap().broker).collect();
+    assert_eq!(brokers, [None, Some("xts".to_owned())]);
+}
+
+/// As the first version of the program wrote it, before a record named its broker and the app key's last day.
+const FORMER: &str = r#"{"version":1,"account":"default","product":"market","binding":"https://jtrade.example:5000 5d41402abc4b2a76","secret":"former","user_id":"TEST01_0F1E","client_id":"*****","is_investor":false,"client_codes":["*****","TEST01"],"issued_at_ns":1770698730123456789,"expires_at_ns":1770785130000000000}"#;
+
+#[tokio::test]
+async fn a_record_of_the_former_layout_is_read() {
+    let home = tempfile::tempdir().unwrap();
+    let (_store, tokens) = open(home.path());
+    let sealed = tokens.cipher.encrypt(FORMER.as_bytes());
+    tokens.tree.insert(&key("default", Product::Market), sealed.as_bytes()).unwrap();
+    let mut former = token("former");
+    former.facts.app_key_expires = None;
+    assert_eq!(tokens.market("default", BINDING), Loaded::Found(former));
+    assert_eq!(tokens.list().unwrap()[0].state.as_ref().unwrap().broker, None);
+}
+
+/// Whatever is wrong with a record, nothing that takes its place or removes it destroys it.
+#[tokio::test]
+async fn no_record_that_cannot_be_used_is_lost() {
+    let at = key("default", Product::Market);
+    let cases: [(&str, fn(&TokenStore) -> Vec<u8>, i64); 6] = [
+        ("another key", |_| Cipher::passing(Arc::new(Hand(NOW.into()))).encrypt(b"x").into(), NOW),
+        ("clock set back", |tokens| tokens.cipher.encrypt(FORMER.as_bytes()).into(), NOW - 3600),
+        ("torn", |tokens| tokens.cipher.encrypt(FORMER.as_bytes()).as_bytes()[..50].to_vec(), NOW),
+        ("misplaced", |t| t.cipher.encrypt(FORMER.replace("market", "interactive").as_bytes()).into(), NOW),
+        ("a later layout", |t| t.cipher.encrypt(br#"{"version":2}"#).into(), NOW),
+        ("no record", |t| t.cipher.encrypt(b"[]").into(), NOW),
+    ];
+    for (what, make, now) in cases {
+        for by_upsert in [true, false] {
+            let home = tempfile::tempdir().unwrap();
+            let (store, tokens) = open(home.path());
+            let sealed = make(&tokens);
+            tokens.tree.insert(&at, &sealed).unwrap();
+            tokens.tree.flush().await.unwrap();
+            drop((store, tokens));
+
+            let (_store, tokens) = open_at(home.path(), KEY, now);
+            assert!(matches!(tokens.market("default", BINDING), Loaded::Unusable(_)), "{what}");
+            assert_eq!(tokens.user_id("default"), None, "{what}");
+            assert!(tokens.list().unwrap()[0].state.is_err(), "{what}");
+            if by_upsert {
+                tokens.upsert("default", Product::Market, BINDING, &token("new")).await.unwrap();
+                assert_eq!(tokens.market("default", BINDING), Loaded::Found(token("new")), "{what}");
+            } else {
+                assert!(tokens.revoke("default", Product::Market).await.unwrap(), "{what}");
+                assert_eq!(tokens.market("default", BINDING), Loaded::Missing, "{what}");
+            }
+            assert_eq!(tokens.aside.get(&at).unwrap(), Some(sealed.clone()), "{what}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn every_record_reads_back(
         account in ".{0,12}", secret in ".{0,64}", user_id in ".{0,12}",
         client_id in proptest::option::of(".{0,8}"), client_codes in proptest::collection::vec(".{0,8}", 0..4),
-        app_key_expires in proptest::option::of(".{0,10}"),
+        app_key_expires in proptest::option::of(".{0,10}"), broker in proptest::option::of(".{0,10}"),
         is_investor in any::<Option<bool>>(), issued in any::<i64>(), expires in any::<Option<i64>>(),
     ) {
-        let record = Record {
-            version: VERSION, account: account.as_str().into(), product: "market".into(), binding: BINDING.into(),
-            secret: secret.as_str().into(), user_id: user_id.as_str().into(),
-            client_id: client_id.as_deref().map(Cow::from), is_investor, client_codes: client_codes.clone(),
-            app_key_expires: app_key_expires.as_deref().map(Cow::from),
-            issued_at_ns: issued, expires_at_ns: expires,
-        };
-        let plain = record.encode().unwrap();
-        let back: Record<'_> = serde_json::from_slice(&plain).unwrap();
-        prop_assert_eq!(&back.account, &account);
-        let stored = back.into_stored();
-        prop_assert_eq!(stored.secret.expose(), &secret);
         let facts = AccountFacts { user_id, client_id, is_investor, client_codes, app_key_expires };
-        prop_assert_eq!(stored.facts, facts);
-        prop_assert_eq!(stored.issued_at.as_nanos(), issued);
-        prop_assert_eq!(stored.expires_at.map(UnixNanos::as_nanos), expires);
+        let stored = Stored {
+            secret: Arc::new(Secret::new(secret)), facts,
+            issued_at: UnixNanos::from_nanos(issued), expires_at: expires.map(UnixNanos::from_nanos),
+        };
+        let record = Record::new(&account, Product::Market, BINDING, broker.as_deref(), &stored);
+        let plain = record.encode().unwrap();
+        let back = Record::read(&plain, &account, Product::Market).unwrap();
+        prop_assert_eq!(back.kept().broker, broker);
+        prop_assert_eq!(back.into_stored(), stored);
     }
 
     /// Encoding never outgrows its buffer, so that no copy of the secret stays behind in freed memory.
     #[test]
     fn encoding_does_not_grow(secret in "[\u{0}-\u{20}\"\\\\]{0,3000}", codes in proptest::collection::vec("[\u{0}-\u{8}]{0,9}", 0..40)) {
-        let record = Record {
-            version: u32::MAX, account: "a".into(), product: "interactive".into(), binding: "".into(),
-            secret: secret.as_str().into(), user_id: secret.as_str().into(), client_id: Some(secret.as_str().into()),
-            is_investor: Some(false), client_codes: codes, app_key_expires: Some(secret.as_str().into()),
-            issued_at_ns: i64::MIN, expires_at_ns: Some(i64::MIN),
+        let facts = AccountFacts {
+            user_id: secret.clone(), client_id: Some(secret.clone()), is_investor: Some(false),
+            client_codes: codes, app_key_expires: Some(secret.clone()),
         };
+        let times = UnixNanos::from_nanos(i64::MIN);
+        let stored = Stored {
+            secret: Arc::new(Secret::new(secret.as_str())), facts, issued_at: times, expires_at: Some(times),
+        };
+        let record = Record::new("a", Product::Interactive, "", Some(&secret), &stored);
         let room = record.room();
         prop_assert!(record.encode().unwrap().len() <= room);
     }
