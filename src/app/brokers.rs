@@ -9,11 +9,11 @@ use tracing::warn;
 
 use super::Error;
 use crate::broker::Broker;
-use crate::broker::xts::{self, Credentials, XtsBroker};
+use crate::broker::xts::{self, Credentials, LoginKind, XtsBroker};
 use crate::clock::Clock;
 use crate::config::{Account, BrokerKind, Config, ProcessEnv, Secrets};
 use crate::secret::Secret;
-use crate::sim::{DemoAccount, SimServer};
+use crate::sim::{AccountKind, DemoAccount, SimServer};
 
 /// What tokens of the embedded simulator are bound to: its port changes with every start, its sessions do not.
 const EMBEDDED: &str = "embedded simulator";
@@ -46,7 +46,7 @@ pub(super) async fn open(
             let state: PathBuf = config.data_dir.join("sim.json");
             let listen = SocketAddr::from(([127, 0, 0, 1], 0));
             let sim = SimServer::start(config.simulator(), listen, Some(state), Arc::clone(clock)).await?;
-            let keys = sim_credentials(&sim);
+            let keys = sim_credentials(&sim, &config.sim.access_token);
             if keys.len() < config.accounts.len() {
                 return Err(Error::DemoAccounts { has: keys.len(), needed: config.accounts.len() });
             }
@@ -84,19 +84,29 @@ fn adapter(
 }
 
 /// The keys of its demo accounts.
-fn sim_credentials(sim: &SimServer) -> Vec<Credentials> {
+fn sim_credentials(sim: &SimServer, access_token: &str) -> Vec<Credentials> {
     let credentials = |DemoAccount { keys, .. }: DemoAccount| Credentials {
         market: Some(app_key(&keys.market_app_key, &keys.market_secret_key)),
         interactive: Some(app_key(&keys.interactive_app_key, &keys.interactive_secret_key)),
-        access_token: None,
+        access_token: (!access_token.is_empty()).then(|| Secret::new(access_token)),
     };
     sim.all_credentials().into_iter().map(credentials).collect()
 }
 
 /// No key of `[broker.xts]` counts for the simulator.
 fn xts_settings(config: &Config, address: SocketAddr) -> xts::Settings {
+    let login = if config.sim.hostlookup {
+        LoginKind::Hostlookup
+    } else if config.sim.access_token.is_empty() {
+        LoginKind::Direct
+    } else {
+        LoginKind::AccessToken
+    };
+    let client_id = if config.sim.account_kind == AccountKind::Pro { "*****" } else { "" };
     xts::Settings {
         base_url: format!("http://{address}"),
+        login,
+        client_id: client_id.to_owned(),
         max_subscriptions: config.sim.max_subscriptions,
         // Nobody's rate limits to respect.
         request_interval_ms: 0,
