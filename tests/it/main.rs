@@ -11,6 +11,7 @@ mod keys;
 mod nights;
 mod peers;
 mod readiness;
+mod replaced;
 mod rig;
 mod secrets;
 mod sim;
