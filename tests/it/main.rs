@@ -6,6 +6,7 @@
 mod acceptance;
 mod accounts;
 mod bad_input;
+mod books;
 mod consumer;
 mod keys;
 mod nights;

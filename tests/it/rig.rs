@@ -83,6 +83,8 @@ pub(crate) struct Outside {
     pub(crate) sim: SimServer,
     pub(crate) settings: session::Settings,
     pub(crate) calendar: Calendar,
+    /// `broker.xts.client_id`.
+    pub(crate) client_id: String,
 }
 
 impl Outside {
@@ -104,7 +106,7 @@ impl Outside {
             ..session::Settings::default()
         };
         let dir = tempfile::tempdir().expect("there is a temporary directory");
-        Self { dir, clock, sim, settings, calendar }
+        Self { dir, clock, sim, settings, calendar, client_id: String::new() }
     }
 
     pub(crate) fn data_dir(&self) -> &Path {
@@ -115,6 +117,7 @@ impl Outside {
         let settings = XtsSettings {
             base_url: format!("http://{}", self.sim.addr()),
             max_subscriptions: 1000,
+            client_id: self.client_id.clone(),
             request_interval_ms: 0,
             book_interval_ms: 0,
             subscription_interval_ms: 5,
