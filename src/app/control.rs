@@ -11,12 +11,13 @@ use crate::gateway::control::{
     AccountStatus, ConsumerCount, Control, FeedStatus, MasterStatus, Product, Refused, Status, TokenStatus,
 };
 use crate::market::{Calendar, Exchange};
-use crate::session::{self, SessionHandle};
+use crate::session::{self, MasterKeeper, SessionHandle};
 use crate::token;
 
 pub(super) struct Adapter {
     pub(super) broker: String,
     pub(super) session: SessionHandle,
+    pub(super) master: MasterKeeper,
     pub(super) census: Census,
     pub(super) calendar: Calendar,
     pub(super) clock: Arc<dyn Clock>,
@@ -44,7 +45,7 @@ impl Control for Adapter {
                 interactive: token_status(&session.interactive),
                 feed: feed_status(&session.feed),
             }],
-            master: session.master.as_ref().map(|master| MasterStatus {
+            master: self.master.status().map(|master| MasterStatus {
                 instruments: master.instruments,
                 loaded_at: master.loaded_at,
                 bad_rows: master.bad_rows,

@@ -153,9 +153,11 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         settings: config.session.clone(),
         seed: rand::random(),
     });
+    let keeper = session::keep_master(std::slice::from_ref(&session));
     let control = Arc::new(Adapter {
         broker: broker_name.to_owned(),
         session: session.clone(),
+        master: keeper.clone(),
         census: feed_port.census(),
         calendar,
         clock: Arc::clone(&clock),
@@ -194,6 +196,7 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
     // Consumers early, so that they learn of it; the store last.
     http.stop().await;
     feed_port.stop(SHUTDOWN_GRACE).await;
+    keeper.stop();
     session.stop().await;
     if let Some(sim) = sim {
         sim.stop().await;

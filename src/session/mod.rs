@@ -32,6 +32,7 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 pub use calls::CallError;
+pub use loader::{MasterKeeper, keep_master};
 pub use messages::TokenError;
 pub use settings::{OnReplaced, OpaqueTokens, Settings};
 pub use shared::Deps;
@@ -89,7 +90,6 @@ async fn supervise(
     mut stop: watch::Receiver<bool>,
     life: watch::Sender<Life>,
 ) {
-    let _loader = AbortOnDrop::new(tokio::spawn(loader::run(Arc::clone(&shared), tokens.clone())));
     let _account_feed =
         AbortOnDrop::new(tokio::spawn(account_feed::run(Arc::clone(&shared), tokens.clone())));
     let settings = &shared.deps.settings;
