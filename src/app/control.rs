@@ -12,12 +12,13 @@ use crate::gateway::control::{
     AccountStatus, ConsumerCount, Control, FeedStatus, MasterStatus, Product, Refused, Status, TokenStatus,
 };
 use crate::market::{Calendar, Exchange};
-use crate::session::{self, SessionStatus};
+use crate::session::{self, MasterKeeper, SessionStatus};
 use crate::token;
 
 pub(super) struct Adapter {
     pub(super) broker: String,
     pub(super) sessions: Sessions,
+    pub(super) master: MasterKeeper,
     pub(super) census: Census,
     pub(super) calendar: Calendar,
     pub(super) clock: Arc<dyn Clock>,
@@ -28,14 +29,12 @@ impl Control for Adapter {
         let now = self.clock.now();
         let consumers = self.census.take();
         let sessions: Vec<_> = self.sessions.iter().map(|member| (member, member.session.status())).collect();
-        // The one in use is the one that was loaded last, by whichever account.
-        let master = sessions.iter().filter_map(|(_, session)| session.master).max_by_key(|m| m.loaded_at);
         Status {
             accounts: sessions
                 .iter()
                 .map(|(member, session)| account_status(&self.broker, member, session))
                 .collect(),
-            master: master.map(|master| MasterStatus {
+            master: self.master.status().map(|master| MasterStatus {
                 instruments: master.instruments,
                 loaded_at: master.loaded_at,
                 bad_rows: master.bad_rows,

@@ -174,9 +174,11 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
             seed: rand::random(),
         })
     }));
+    let keeper = session::keep_master(&sessions.handles());
     let control = Arc::new(Adapter {
         broker: broker_name.to_owned(),
         sessions: sessions.clone(),
+        master: keeper.clone(),
         census: feed_port.census(),
         calendar,
         clock: Arc::clone(&clock),
@@ -215,6 +217,7 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
     // Consumers early, so that they learn of it; the store last.
     http.stop().await;
     feed_port.stop(SHUTDOWN_GRACE).await;
+    keeper.stop();
     sessions.stop().await;
     if let Some(sim) = sim {
         sim.stop().await;

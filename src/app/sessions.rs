@@ -43,6 +43,11 @@ impl Sessions {
         self.0.iter()
     }
 
+    /// A handle of each.
+    pub(super) fn handles(&self) -> Vec<SessionHandle> {
+        self.iter().map(|member| member.session.clone()).collect()
+    }
+
     /// The account of this name. Without a name: the only one; of several none is meant rather than another.
     pub(super) fn named(&self, account: Option<&str>) -> Result<&SessionHandle, Refused> {
         let mut all = self.iter().map(|member| &member.session);

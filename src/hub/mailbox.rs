@@ -56,12 +56,21 @@ impl Mailbox {
 }
 
 /// Keeps of every topic what happened after it was last left, and each shard once: at most one
-/// more than there are shards. Of an instrument that moved away, what came after.
+/// more than there are shards. Of an instrument that moved away, what came after. The first word that
+/// an instrument was renamed: nothing is known of it from then on until the list has been read.
 fn tidy(list: &mut Vec<Change>) {
     let mut moved = HashMap::new();
     for (index, change) in list.iter().enumerate() {
         if let Change::Moved { instrument } = change {
             moved.insert(*instrument, index);
+        }
+    }
+    let mut renamed = HashMap::new();
+    for (index, change) in list.iter().enumerate() {
+        if let Change::Renamed { instrument } = change
+            && moved.get(instrument).is_none_or(|&moved| moved < index)
+        {
+            renamed.entry(*instrument).or_insert(index);
         }
     }
     let mut last_left = HashMap::new();
@@ -80,6 +89,7 @@ fn tidy(list: &mut Vec<Change>) {
         _ if moved.get(&change.instrument()).is_some_and(|&moved| index < moved) => false,
         // The last one: the others are before it.
         Change::Moved { .. } => true,
+        Change::Renamed { instrument } => renamed.get(instrument) == Some(&index),
         Change::Left { topic, .. } => last_left.get(topic) == Some(&index),
         Change::Taken { topic, shard, .. } => {
             last_left.get(&topic.id).is_none_or(|&left| left < index)
@@ -117,6 +127,7 @@ mod tests {
             Change::Taken { topic, shard, .. } => format!("{}+{}", topic.id.0, shard.0),
             Change::Left { topic, .. } => format!("{}-", topic.0),
             Change::Moved { instrument } => format!("{}>", instrument.code),
+            Change::Renamed { instrument } => format!("{}~", instrument.code),
         }
     }
 
@@ -133,6 +144,17 @@ mod tests {
         let mut list = vec![taken(1, 0), moved(), taken(2, 0), left(2), moved(), taken(1, 1)];
         tidy(&mut list);
         assert_eq!(list.iter().map(shown).collect::<Vec<_>>(), ["1>", "1+1"]);
+    }
+
+    #[test]
+    fn the_first_word_of_a_renamed_instrument_is_kept_in_its_place() {
+        let renamed = || Change::Renamed { instrument: INSTRUMENT };
+        let mut list = vec![taken(1, 0), renamed(), taken(2, 0), renamed(), taken(1, 1)];
+        tidy(&mut list);
+        assert_eq!(list.iter().map(shown).collect::<Vec<_>>(), ["1+0", "1~", "2+0", "1+1"]);
+        let mut list = vec![renamed(), Change::Moved { instrument: INSTRUMENT }, renamed(), renamed()];
+        tidy(&mut list);
+        assert_eq!(list.iter().map(shown).collect::<Vec<_>>(), ["1>", "1~"]);
     }
 
     #[test]

@@ -107,6 +107,9 @@ impl Hub {
     /// known, comes to this shard in a batch soon ([`Entry::only`]).
     pub fn acquire(&self, shard: ShardId, key: TopicKey) -> TopicId {
         let mut table = lock(&self.0.table);
+        if let Some(renamed) = table.call(&key) {
+            self.tell(&renamed);
+        }
         let (id, change) = table.acquire(key, shard, &self.0.broker);
         self.tell(&change);
         drop(table);

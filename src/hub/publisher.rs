@@ -171,6 +171,7 @@ impl Publisher {
                 let slot = self.slot(instrument);
                 self.memory.slots[slot].topics.retain(|t| t.id != topic);
             }
+            Change::Renamed { instrument } => self.forget(&[instrument]),
             Change::Moved { instrument } => {
                 self.forget(&[instrument]);
                 if let Some(&slot) = self.memory.numbers.get(&instrument) {

@@ -106,6 +106,42 @@ fn a_released_topic_is_encoded_no_more_and_its_number_is_not_given_away() {
 }
 
 #[test]
+fn the_last_value_of_a_number_is_never_shown_under_another_name() {
+    let named = |name: &str, mode| TopicKey { symbol: name.into(), ..key(1, mode) };
+    for left_first in [true, false] {
+        let hub = Hub::new("sim");
+        let mut shard = hub.attach_shard();
+        let mut publisher = hub.publisher(FeedId(0));
+        let old = hub.acquire(shard.id(), named("OLD", Mode::Quote));
+        publisher.publish(&[quote(1, 1000, 50), at(1, 1000, TickBody::Depth(Depth::default()))]);
+        publisher.flush();
+        assert_eq!(frames(&mut shard).len(), 1);
+        if left_first {
+            hub.release(old);
+            publisher.refresh();
+        }
+        let new = Mode::ALL.map(|mode| hub.acquire(shard.id(), named("NEW", mode)));
+        publisher.refresh();
+        publisher.flush();
+        assert_eq!(frames(&mut shard), []);
+        if !left_first {
+            hub.release(old);
+        }
+        publisher.publish(&[quote(1, 2000, 60)]);
+        publisher.flush();
+        let got = frames(&mut shard);
+        assert_eq!(got.iter().map(|(topic, _)| *topic).collect::<Vec<_>>(), new[..2]);
+        assert!(got.iter().all(|(_, frame)| frame["symbol"] == "NEW" && frame["data"]["ltp"] == 60.0));
+        // The same name again, in whatever mode, costs nothing.
+        hub.release(new[1]);
+        hub.acquire(shard.id(), named("NEW", Mode::Quote));
+        publisher.refresh();
+        publisher.flush();
+        assert_eq!(frames(&mut shard).len(), 1);
+    }
+}
+
+#[test]
 fn depth_is_completed_by_the_last_quote_and_open_interest_by_the_last_message() {
     let hub = Hub::new("sim");
     let mut shard = hub.attach_shard();

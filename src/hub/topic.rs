@@ -65,15 +65,18 @@ pub(super) enum Change {
     /// Another feed carries the instrument now, with all its topics: what this one knows of it
     /// grows old.
     Moved { instrument: InstrumentId },
+    /// The instrument's number has come to mean another one: what is known of it is of the one before.
+    Renamed { instrument: InstrumentId },
 }
 
 impl Change {
     /// What it concerns.
     pub(super) const fn instrument(&self) -> InstrumentId {
         match self {
-            Self::Taken { instrument, .. } | Self::Left { instrument, .. } | Self::Moved { instrument } => {
-                *instrument
-            }
+            Self::Taken { instrument, .. }
+            | Self::Left { instrument, .. }
+            | Self::Moved { instrument }
+            | Self::Renamed { instrument } => *instrument,
         }
     }
 }
@@ -91,9 +94,21 @@ pub(super) struct Table {
     rows: Vec<Row>,
     /// Holders by instrument and mode: what is wanted of the broker.
     wanted: HashMap<InstrumentId, [u32; 3]>,
+    /// What each instrument was last called, also after everybody has left it.
+    called: HashMap<InstrumentId, (Exchange, Arc<str>)>,
 }
 
 impl Table {
+    /// Notes what an instrument is called by whoever is about to take it. A change for publishers
+    /// if it was called otherwise before: no list has two names for an instrument, so its number
+    /// has been given to another, and no value of the former one may be shown under this name.
+    pub(super) fn call(&mut self, key: &TopicKey) -> Option<Change> {
+        let name = (key.exchange, Arc::clone(&key.symbol));
+        let instrument = key.instrument;
+        let former = self.called.insert(instrument, name)?;
+        (former.0 != key.exchange || former.1 != key.symbol).then_some(Change::Renamed { instrument })
+    }
+
     /// Adds a holder. Returns the change for publishers.
     pub(super) fn acquire(&mut self, key: TopicKey, shard: ShardId, broker: &str) -> (TopicId, Change) {
         let id = *self.numbers.entry(key.clone()).or_insert_with(|| {

@@ -32,6 +32,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, error, info};
 
 pub use calls::CallError;
+pub use loader::{MasterKeeper, keep_master};
 pub use messages::TokenError;
 pub use settings::{OnReplaced, OpaqueTokens, Settings};
 pub use shared::Deps;
@@ -91,9 +92,6 @@ async fn supervise(
     mut stop: watch::Receiver<bool>,
     life: watch::Sender<Life>,
 ) {
-    let _loader = AbortOnDrop::new(tokio::spawn(
-        loader::run(Arc::clone(&shared), tokens.clone()).instrument(shared.span()),
-    ));
     let _account_feed = AbortOnDrop::new(tokio::spawn(
         account_feed::run(Arc::clone(&shared), tokens.clone()).instrument(shared.span()),
     ));

@@ -12,8 +12,6 @@ pub struct SessionStatus {
     pub interactive: TokenStatus,
     /// The live feed.
     pub feed: FeedStatus,
-    /// The instrument master, once one is loaded.
-    pub master: Option<MasterStatus>,
 }
 
 impl SessionStatus {
@@ -110,13 +108,15 @@ impl Default for FeedStatus {
     }
 }
 
-/// The instrument master in use.
+/// The instrument list in force, one for all sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MasterStatus {
     /// Instruments known.
     pub instruments: usize,
     /// When it was loaded.
     pub loaded_at: UnixNanos,
+    /// When it came from the broker: before `loaded_at` if it comes from the copy on disk.
+    pub downloaded_at: UnixNanos,
     /// Rows that could not be read.
     pub bad_rows: usize,
     /// Whether it came from the copy on disk.

@@ -101,6 +101,11 @@ impl<T> AbortOnDrop<T> {
     pub(crate) const fn new(handle: JoinHandle<T>) -> Self {
         Self(handle)
     }
+
+    /// Ends the task now.
+    pub(crate) fn abort(&self) {
+        self.0.abort();
+    }
 }
 
 impl<T> Future for AbortOnDrop<T> {

@@ -124,7 +124,7 @@ fn all_clients() {
         running.both_valid().await;
         running.tick_after(outside.clock.now()).await;
         let session = &running.session;
-        crate::rig::until("the instrument list", || session.status().master.is_some()).await;
+        crate::rig::until("the instrument list", || running.keeper.status().is_some()).await;
         session.order_book().await.unwrap();
         session.positions(PositionView::Net).await.unwrap();
         session.positions(PositionView::Day).await.unwrap();

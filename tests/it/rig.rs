@@ -16,7 +16,7 @@ use tickgate::hub::{Encoding, FeedId, Hub, ShardQueue, TopicKey};
 use tickgate::market::{Calendar, Exchange, InstrumentId, MasterHandle, Segment};
 use tickgate::protocol::Mode;
 use tickgate::secret::Secret;
-use tickgate::session::{self, SessionHandle, Spread};
+use tickgate::session::{self, MasterKeeper, SessionHandle, Spread};
 use tickgate::sim::{DemoKeys, Hours, Settings as SimSettings, SimServer};
 use tickgate::store::Store;
 use tickgate::store::audit::Audit;
@@ -165,7 +165,7 @@ impl Outside {
             symbol: "RELIANCE".into(),
         };
         hub.acquire(shard.id(), key);
-        Running { session, shard, tokens }
+        Running { keeper: session::keep_master(std::slice::from_ref(&session)), session, shard, tokens }
     }
 
     /// `GET` below `/__sim/`.
@@ -206,6 +206,7 @@ fn credentials(keys: &DemoKeys) -> Credentials {
 /// A session that somebody watches `NSE:RELIANCE` through.
 pub(crate) struct Running {
     pub(crate) session: SessionHandle,
+    pub(crate) keeper: MasterKeeper,
     shard: ShardQueue,
     pub(crate) tokens: TokenStore,
 }
@@ -230,6 +231,7 @@ impl Running {
 
     /// Ends it as an orderly process does.
     pub(crate) async fn stop(self) {
+        self.keeper.stop();
         self.session.stop().await;
     }
 }

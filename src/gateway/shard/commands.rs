@@ -32,7 +32,7 @@ impl Shard<'_> {
         }
     }
 
-    /// The first instrument list is there.
+    /// An instrument list is there.
     pub(super) fn process_all_waiting(&mut self) {
         for slot in self.fanout.slots() {
             self.process_waiting(slot);
@@ -251,9 +251,14 @@ impl Shard<'_> {
         told.sort_unstable();
         told.dedup();
         for (slot, exchange, symbol) in told {
-            self.answer(slot, |out| frames::subscription_rejected(&symbol, exchange, message, out));
+            self.tell_rejected(slot, exchange, &symbol, message);
             self.flush(slot);
         }
+    }
+
+    /// No data comes under this name, or none any more.
+    pub(super) fn tell_rejected(&mut self, slot: u32, exchange: Exchange, symbol: &str, message: &str) {
+        self.answer(slot, |out| frames::subscription_rejected(symbol, exchange, message, out));
     }
 }
 

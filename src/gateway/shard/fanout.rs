@@ -178,6 +178,27 @@ impl<W: Wire, S> Fanout<W, S> {
         true
     }
 
+    /// Lets everybody leave a topic; returns who held it.
+    pub(crate) fn leave(&mut self, topic: TopicId) -> Vec<u32> {
+        let holders = self.topics.holders(topic).to_vec();
+        for &slot in &holders {
+            self.drop_topic(slot, topic);
+        }
+        holders
+    }
+
+    /// Lets everybody who holds a topic hold the one of `key` in its place. Returns who held it, and
+    /// the new topic where it was not held already: its latest frame is owed.
+    pub(crate) fn follow(&mut self, topic: TopicId, key: &TopicKey) -> Vec<(u32, Option<TopicId>)> {
+        let holders = self.topics.holders(topic).to_vec();
+        let follow = |slot| {
+            let new = self.hold(slot, key);
+            self.drop_topic(slot, topic);
+            (slot, new)
+        };
+        holders.into_iter().map(follow).collect()
+    }
+
     /// Leaves every topic.
     pub(crate) fn drop_all(&mut self, slot: u32) {
         let Some(Some(member)) = self.members.get_mut(slot as usize) else { return };

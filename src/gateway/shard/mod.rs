@@ -1,6 +1,6 @@
 //! One shard: a thread that owns its share of the consumers, their sockets included. Reads
 //! what they say, gives them what the hub publishes. Here is the event loop; the parts are in
-//! `reading`, `writing`, `ending`, `commands` (the protocol's meaning) and `fanout`.
+//! `reading`, `writing`, `ending`, `commands` (the protocol's meaning), `renaming` and `fanout`.
 //!
 //! One poll loop instead of a task per connection: the sockets' wakers put a connection on a
 //! list ([`ready`]), so an idle consumer costs no task, no buffer and no lock.
@@ -13,6 +13,7 @@ mod fanout;
 mod model_tests;
 mod reading;
 mod ready;
+mod renaming;
 mod stats;
 mod timers;
 mod topics;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, Instant};
 
 use crate::clock::{Clock, UnixNanos};
@@ -136,6 +137,8 @@ struct Shard<'a> {
     env: &'a Env,
     fanout: Fanout<Transport, Consumer>,
     queue: ShardQueue,
+    /// Moves with each instrument list.
+    master: watch::Receiver<u64>,
     ready: Arc<Ready>,
     timers: Timers,
     reporter: Reporter<'a>,
@@ -164,6 +167,7 @@ impl<'a> Shard<'a> {
             env,
             fanout: Fanout::new(env.hub.clone(), queue.id(), overflow),
             queue,
+            master: env.master.changed(),
             ready: Arc::default(),
             timers: Timers::default(),
             reporter: Reporter::new(stats),
@@ -180,7 +184,6 @@ impl<'a> Shard<'a> {
 
     async fn serve(mut self, orders: &mut mpsc::UnboundedReceiver<Order>) {
         let mut keys = self.env.keys.changed();
-        let mut master = self.env.master.changed();
         let timer = tokio::time::sleep_until(self.now);
         tokio::pin!(timer);
         let ready = Arc::clone(&self.ready);
@@ -197,7 +200,7 @@ impl<'a> Shard<'a> {
                 () = ready.wait() => Wake::ReadyOrTime,
                 order = orders.recv() => Wake::Order(order),
                 Ok(()) = keys.changed() => Wake::Keys,
-                Ok(()) = master.changed() => Wake::Master,
+                Ok(()) = self.master.changed() => Wake::Master,
                 () = &mut timer => Wake::ReadyOrTime,
             };
             self.now = Instant::now();
@@ -214,7 +217,7 @@ impl<'a> Shard<'a> {
                     false
                 }
                 Wake::Master => {
-                    self.process_all_waiting();
+                    self.on_new_master();
                     false
                 }
                 Wake::ReadyOrTime => false,
@@ -232,10 +235,7 @@ impl<'a> Shard<'a> {
                 keys.mark_unchanged();
                 self.close_revoked();
             }
-            if master.has_changed().unwrap_or(false) {
-                master.mark_unchanged();
-                self.process_all_waiting();
-            }
+            self.look_at_master();
             self.serve_ready();
             self.serve_timers();
             self.settle();
@@ -292,6 +292,9 @@ impl<'a> Shard<'a> {
         if self.batches.is_empty() {
             return;
         }
+        // Before and not after: what was published since a list changed must not reach those who
+        // hold a name for what it meant before.
+        self.look_at_master();
         let mut batches = std::mem::take(&mut self.batches);
         let oldest = batches.iter().map(|b| b.oldest_recv).filter(|at| *at != UnixNanos::ZERO).min();
         self.fanout.deliver(batches.drain(..));

@@ -1,6 +1,6 @@
 //! The fan-out against a model: whatever the batches, subscriptions, partial writes and
 //! stalls, every connection reads whole frames, each topic's values only ever grow newer, and
-//! the last one is the latest.
+//! the last one is the latest. One file although it is long: every test stands on the same model.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -179,6 +179,8 @@ enum Step {
     Deliver(Vec<Vec<(u32, usize)>>),
     Hold(usize, u32),
     Leave(usize, u32),
+    /// All who hold the first topic hold the second in its place; or nothing, if there is none.
+    Follow(u32, Option<u32>),
     /// How much a connection's socket takes from now on, and how much of it at once.
     Allow(usize, usize, usize),
     /// The socket says that it may take more.
@@ -198,6 +200,9 @@ fn step() -> impl Strategy<Value = Step> {
         4 => batches.prop_map(Step::Deliver),
         2 => (who.clone(), 0..TOPICS).prop_map(|(w, t)| Step::Hold(w, t)),
         1 => (who.clone(), 0..TOPICS).prop_map(|(w, t)| Step::Leave(w, t)),
+        1 => (0..TOPICS, proptest::option::of(0..TOPICS))
+            .prop_filter("another", |(from, to)| Some(*from) != *to)
+            .prop_map(|(from, to)| Step::Follow(from, to)),
         3 => (who.clone(), prop_oneof![Just(0), 1..50_usize, 50..5_000_usize, Just(1 << 30)], 1..10_000_usize)
             .prop_map(|(w, room, most)| Step::Allow(w, room, most)),
         3 => who.clone().prop_map(Step::Writable),
@@ -249,6 +254,24 @@ proptest! {
                     let topic = world.topics[topic as usize];
                     let was = world.fanout.drop_topic(wires[who].0, topic);
                     prop_assert_eq!(was, held[who].remove(&topic.0));
+                    left = true;
+                }
+                Step::Follow(from, to) => {
+                    let old = world.topics[from as usize];
+                    let followed = match to {
+                        Some(to) => world.fanout.follow(old, &key(to)),
+                        None => world.fanout.leave(old).into_iter().map(|slot| (slot, None)).collect(),
+                    };
+                    prop_assert!(world.fanout.topics.holders(old).is_empty());
+                    for (slot, new) in followed {
+                        let held = &mut held[wires.iter().position(|(s, _)| *s == slot).unwrap()];
+                        prop_assert!(held.remove(&old.0));
+                        let to = to.map(|to| world.topics[to as usize]);
+                        let is_new = to.is_some_and(|to| held.insert(to.0));
+                        prop_assert_eq!(new, to.filter(|_| is_new));
+                        world.fanout.snapshot(slot, new.as_slice());
+                        world.fanout.pump(slot, false);
+                    }
                     left = true;
                 }
                 Step::Allow(who, room, most) => wires[who].1.allow(room, most),
@@ -372,6 +395,33 @@ fn a_slow_consumer_gets_the_latest_and_the_rest_is_counted() {
     let counts = world.fanout.counts();
     assert_eq!(counts.conflated, 200 - values.len() as u64, "each frame was sent or counted");
     assert_eq!(counts.frames, 200 + values.len() as u64);
+}
+
+#[test]
+fn a_slow_consumer_is_owed_nothing_of_a_topic_that_was_replaced() {
+    let mut world = World::new(200, 1 << 24);
+    let (slow, wire) = world.connect();
+    let (quick, _) = world.connect();
+    world.fanout.hold(slow, &key(0));
+    world.fanout.hold(quick, &key(1));
+    wire.allow(0, 0);
+    for _ in 0..20 {
+        let frames = [world.frame(0, 50), world.frame(1, 50)];
+        world.fanout.deliver([batch(&frames, None)]);
+    }
+    let (old, new) = (world.topics[0], world.topics[1]);
+    assert_eq!((world.fanout.slow(), world.latest[&old], world.latest[&new]), (1, 39, 40));
+    for (slot, taken) in world.fanout.follow(old, &key(1)) {
+        assert_eq!((slot, taken), (slow, Some(new)));
+        world.fanout.snapshot(slot, &[new]);
+    }
+    wire.allow(usize::MAX, usize::MAX);
+    world.fanout.pump(slow, true);
+    // What was queued before the bound, and then the new topic's latest instead of the old one's.
+    let values = wire.values();
+    assert!(!values.contains(&(old.0, 39)), "{values:?}");
+    assert_eq!(values.last(), Some(&(new.0, 40)));
+    assert_eq!(world.fanout.topics.holders(new), [quick, slow]);
 }
 
 #[test]

@@ -75,6 +75,18 @@ impl Topics {
         held.filter(|t| self.key(*t).is_some_and(|k| k.instrument == instrument)).collect()
     }
 
+    /// Held topics whose name does not mean their instrument, each with the one it means, if any.
+    pub(crate) fn outdated(
+        &self,
+        meaning: impl Fn(&TopicKey) -> Option<InstrumentId>,
+    ) -> Vec<(TopicId, TopicKey, Option<InstrumentId>)> {
+        let held = self.rows.iter().zip(0..).filter_map(|(row, number)| Some((row.key.as_ref()?, number)));
+        held.map(|(key, number)| (TopicId(number), key, meaning(key)))
+            .filter(|(_, key, instrument)| *instrument != Some(key.instrument))
+            .map(|(topic, key, instrument)| (topic, key.clone(), instrument))
+            .collect()
+    }
+
     /// The topic of a key, taken from the hub unless somebody here holds it already. Must be
     /// followed by [`Self::add`].
     pub(crate) fn take(&mut self, key: &TopicKey) -> TopicId {

@@ -4,6 +4,7 @@
 //! Made for some 300,000 instruments: 56 bytes each, their texts end to end in one string, and
 //! two tables of row numbers, so that a master takes about 30 MB and few allocations.
 
+mod aging;
 mod builder;
 mod handle;
 mod row;

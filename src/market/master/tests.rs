@@ -63,6 +63,39 @@ fn the_documented_rows_resolve_both_ways() {
 }
 
 #[test]
+fn expired_contracts_leave_a_list_of_an_earlier_day_and_nothing_else_does() {
+    let (master, _) = build(ROWS);
+    assert!(master.without_expired(date(2026, 2, 17)).is_none(), "the last day counts");
+    // The option of the 17th, then those of the 19th, and futures of the 24th are still there.
+    let left = master.without_expired(date(2026, 2, 20)).unwrap();
+    assert_eq!(left.len(), 5);
+    for (exchange, symbol) in [
+        (Exchange::Nfo, "NIFTY17FEB2625700PE"),
+        (Exchange::Bfo, "SENSEX19FEB2684000CE"),
+        (Exchange::Mcx, "CRUDEOIL19FEB26FUT"),
+    ] {
+        let gone = master.resolve(exchange, symbol).unwrap();
+        assert_eq!(left.resolve(exchange, symbol), None);
+        assert_eq!((left.name(gone), left.get(gone)), (None, None));
+    }
+    for instrument in left.iter() {
+        assert_eq!(master.get(instrument.id), Some(instrument));
+        assert_eq!(left.resolve(instrument.exchange, instrument.symbol), Some(instrument.id));
+    }
+    assert_eq!(left.get(id(Segment::NseFo, 59182)).unwrap().symbol, "NIFTY24FEB26FUT");
+}
+
+#[test]
+fn a_list_that_lacks_a_whole_exchange_is_noticed() {
+    let (master, _) = build(ROWS);
+    let without: Vec<_> =
+        ROWS.lines().filter(|row| !row.starts_with("MCXFO") && !row.contains("|SPOT|")).collect();
+    let (smaller, _) = build(&without.join("\n"));
+    assert_eq!(master.exchanges_missing_in(&smaller), [Exchange::Mcx, Exchange::BseIndex]);
+    assert_eq!(smaller.exchanges_missing_in(&master), []);
+}
+
+#[test]
 fn every_column_lands_where_it_belongs() {
     let (master, _) = build(ROWS);
     let price = |text: &str| Price::parse(text.as_bytes()).unwrap();

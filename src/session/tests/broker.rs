@@ -75,6 +75,10 @@ pub(crate) struct World {
     pub(crate) opens: VecDeque<Script>,
     pub(crate) subscribes: VecDeque<Script>,
     pub(crate) masters: VecDeque<Script>,
+    /// Every download fails.
+    pub(crate) masters_down: bool,
+    /// Rows of the instrument master; empty: [`MASTER_ROWS`].
+    pub(crate) master_rows: String,
     pub(crate) no_interactive: bool,
     /// The live token of each product.
     pub(crate) tokens: [Option<String>; 2],
@@ -251,11 +255,14 @@ impl Broker for FakeBroker {
             let script = {
                 let mut world = self.world();
                 world.downloads += 1;
-                world.masters.pop_front()
+                let down = || Script::Fail(Error::Network("down".to_owned()));
+                if world.masters_down { Some(down()) } else { world.masters.pop_front() }
             };
             play(script).await?;
             self.check(token)?;
-            Ok(MasterText { rows: MASTER_ROWS.to_owned(), indices: vec![(1, "NIFTY 50_26000".to_owned())] })
+            let rows = self.world().master_rows.clone();
+            let rows = if rows.is_empty() { MASTER_ROWS.to_owned() } else { rows };
+            Ok(MasterText { rows, indices: vec![(1, "NIFTY 50_26000".to_owned())] })
         }
         .boxed()
     }

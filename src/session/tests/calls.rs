@@ -23,7 +23,7 @@ fn every_client_gets_its_token_the_same_way() {
         let ticks = session.quotes(Kind::Quote, &[RELIANCE, SBIN]).await.expect("quotes");
         assert_eq!(ticks.len(), 2);
         process.live().await;
-        until("the master", || process.status().master.is_some()).await;
+        until("the master", || process.keeper.status().is_some()).await;
         assert_eq!(outside.broker.world().logins, [1, 1]);
     });
 }

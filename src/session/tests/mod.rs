@@ -6,6 +6,7 @@ mod accounts;
 mod calls;
 mod feed;
 mod lifecycle;
+mod master;
 mod tokens;
 mod year;
 
@@ -21,7 +22,9 @@ use crate::market::{Calendar, Exchange, InstrumentId, MasterHandle, Segment};
 use crate::protocol::Mode;
 use crate::secret::Secret;
 use crate::session::tests::broker::FakeBroker;
-use crate::session::{Deps, SessionHandle, SessionStatus, Settings, Spread, start};
+use crate::session::{
+    Deps, MasterKeeper, SessionHandle, SessionStatus, Settings, Spread, keep_master, start,
+};
 use crate::store::Store;
 use crate::store::audit::Audit;
 use crate::token::cipher::Cipher;
@@ -114,13 +117,15 @@ impl Outside {
             settings: self.settings.clone(),
             seed: 7,
         });
-        Process { hub, master, shard, session, tokens, store }
+        let keeper = keep_master(std::slice::from_ref(&session));
+        Process { hub, master, keeper, shard, session, tokens, store }
     }
 }
 
 struct Process {
     hub: Hub,
     master: MasterHandle,
+    keeper: MasterKeeper,
     shard: ShardQueue,
     session: SessionHandle,
     tokens: TokenStore,
@@ -221,44 +226,5 @@ fn the_last_handle_takes_the_session_with_it() {
         process.live().await;
         drop(process);
         until("the feed's end", || !outside.broker.world().feed_is_open()).await;
-    });
-}
-
-#[test]
-fn the_master_is_loaded_once_and_from_disk_after_a_restart() {
-    run(|| async {
-        let outside = Outside::new();
-        outside
-            .broker
-            .world()
-            .masters
-            .push_back(broker::Script::Fail(crate::broker::Error::Network("down".into())));
-        let process = outside.process();
-        until("the master", || process.status().master.is_some()).await;
-        let status = process.status().master.expect("is there");
-        assert!(!status.from_disk);
-        assert!(
-            process.master.load().is_some_and(|m| m.resolve(Exchange::Nse, "RELIANCE") == Some(RELIANCE))
-        );
-        assert_eq!(outside.broker.world().downloads, 2);
-        process.stop().await;
-
-        let process = outside.process();
-        until("the master", || process.status().master.is_some()).await;
-        assert!(process.status().master.is_some_and(|m| m.from_disk && m.instruments == status.instruments));
-        assert_eq!(outside.broker.world().downloads, 2);
-        process.stop().await;
-
-        // A day later the copy is old: it serves only until the download succeeds.
-        tokio::time::sleep(Duration::from_hours(24)).await;
-        outside
-            .broker
-            .world()
-            .masters
-            .push_back(broker::Script::Fail(crate::broker::Error::Network("down".into())));
-        let process = outside.process();
-        until("the old master", || process.status().master.is_some_and(|m| m.from_disk)).await;
-        until("the new master", || process.status().master.is_some_and(|m| !m.from_disk)).await;
-        process.stop().await;
     });
 }
