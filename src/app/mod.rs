@@ -26,7 +26,7 @@ use crate::market::{Calendar, MasterHandle};
 use crate::secret::Secret;
 use crate::session;
 use crate::sim::SimServer;
-use crate::store::audit::Audit;
+use crate::store::audit::{Audit, Entry};
 use crate::store::{self, Store};
 use crate::telemetry::prometheus::Prometheus;
 use crate::token::cipher::{self, Cipher, KeySource};
@@ -86,6 +86,17 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether a person has to put a file or a variable right.
+    pub const fn is_misconfigured(&self) -> bool {
+        match self {
+            Self::Key(error) => error.is_misconfigured(),
+            Self::Keys(gateway::auth::Error::Store(error)) => error.is_misconfigured(),
+            _ => false,
+        }
+    }
+}
+
 /// Runs the feed server until `shutdown` resolves or it gives up. Must run inside an actix
 /// system.
 ///
@@ -112,6 +123,13 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         info!(path = %path.display(), "made a new Fernet key");
     }
     let tokens = TokenStore::open(&store, cipher)?;
+    match tokens.finish_rotation().await {
+        Ok(None) => {}
+        Ok(Some(done)) => {
+            info!(records = done.records, "an unfinished rotation of the Fernet key is finished");
+        }
+        Err(error) => warn!(%error, "an unfinished rotation of the Fernet key cannot be finished"),
+    }
     let ledger = Ledger::open(&store)?;
     let audit = Audit::open(&store)?;
     let keys = ConsumerKeys::open(&store, Arc::clone(&clock))?;
@@ -119,6 +137,10 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         .into_iter()
         .all(|listener| listener.local_addr().is_ok_and(|address| address.ip().is_loopback()));
     let local = keys.ensure_local(loopback).await?;
+    if matches!(local, LocalKey::Created { .. }) {
+        let (who, outcome) = ("start".to_owned(), "local".to_owned());
+        audit.note(&Entry { who, outcome, ..Entry::new(clock.now(), "key_created") });
+    }
 
     let (broker, sim) = make_broker(&config, secrets.xts, &clock).await?;
     let broker_name = config.broker.name();
@@ -140,9 +162,9 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
     let session = session::start(session::Deps {
         account: config.broker.account.clone(),
         broker,
-        tokens,
+        tokens: tokens.at_broker(broker_name),
         ledger,
-        audit,
+        audit: audit.clone(),
         feed: FeedId(0),
         hub: hub.clone(),
         master: master.clone(),
@@ -155,6 +177,7 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
     let control = Arc::new(Adapter {
         broker: broker_name.to_owned(),
         session: session.clone(),
+        tokens,
         census: feed_port.census(),
         calendar,
         clock: Arc::clone(&clock),
@@ -164,6 +187,7 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         gateway::http::Deps {
             control,
             keys,
+            audit,
             prometheus,
             allowed_hosts: config.gateway.allowed_hosts.clone(),
             allowed_origins: config.gateway.allowed_origins.clone(),

@@ -15,12 +15,26 @@ pub trait Control: Send + Sync + 'static {
     /// the deadline.
     fn health(&self) -> BoxFuture<'_, Result<(), String>>;
 
-    /// Renews the token of one product of an account (its only one if `None`), by a login.
+    /// Renews the token of one product of an account (the only one if `None`), by a login, on the wish of `by`.
     fn refresh<'a>(
         &'a self,
         account: Option<&'a str>,
         product: Product,
+        by: &'a str,
     ) -> BoxFuture<'a, Result<(), Refused>>;
+
+    /// Ends the session of one product of an account (the only one if `None`) at the broker and forgets its
+    /// token, on the wish of `by`; says whether there was one.
+    fn revoke<'a>(
+        &'a self,
+        account: Option<&'a str>,
+        product: Product,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<bool, Refused>>;
+
+    /// Encrypts everything stored under another key: the first of those given to the process, else a new one.
+    /// With `key_id` only if that names the key it is going to be.
+    fn rotate<'a>(&'a self, key_id: Option<&'a str>) -> BoxFuture<'a, Result<Rotation, Refused>>;
 
     /// Closes the live feed of an account (the only one if `None`) and opens it anew.
     fn reconnect<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<(), Refused>>;
@@ -35,7 +49,33 @@ pub enum Product {
     Interactive,
 }
 
+/// How an exchange of the key of the stored tokens went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotation {
+    /// Whether the key is one that was given to the process; else it is a new one in its file.
+    pub given: bool,
+    /// Records that are under that key now.
+    pub records: usize,
+    /// Records that no key could read; they are as they were.
+    pub unreadable: usize,
+    /// The same among those kept aside earlier.
+    pub unreadable_aside: usize,
+    /// Other keys, which nothing stored needs any more.
+    pub superseded: usize,
+}
+
 impl Product {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Market, Self::Interactive];
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Market => "market",
+            Self::Interactive => "interactive",
+        }
+    }
+
     /// The product of this name.
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -52,6 +92,12 @@ pub enum Refused {
     /// There is no such account.
     #[error("there is no account {0}")]
     NoAccount(String),
+    /// The account is not configured for the product.
+    #[error("{0}")]
+    NotConfigured(String),
+    /// It is not what the asker believes it to be.
+    #[error("{0}")]
+    Conflict(String),
     /// It was tried and failed, or cannot be done now. The text holds no secret.
     #[error("{0}")]
     Failed(String),
