@@ -6,8 +6,10 @@
 mod bad_input;
 mod consumer;
 mod keys;
+mod kill;
 mod peers;
 mod readiness;
+mod secret;
 mod sim;
 mod spine;
 mod support;
