@@ -7,18 +7,23 @@ use futures::future::BoxFuture;
 
 use crate::app::sessions::{Member, Sessions};
 use crate::clock::Clock;
+use crate::config::{ProcessEnv, Secrets};
 use crate::gateway::Census;
 use crate::gateway::control::{
-    AccountStatus, ConsumerCount, Control, FeedStatus, MasterStatus, Product, Refused, Status, TokenStatus,
+    AccountStatus, ConsumerCount, Control, FeedStatus, MasterStatus, Product, Refused, Rotation, Status,
+    TokenStatus,
 };
 use crate::market::{Calendar, Exchange};
-use crate::session::{self, MasterKeeper, SessionStatus};
+use crate::session::{self, MasterKeeper, SessionStatus, TokenError};
 use crate::token;
+use crate::token::cipher;
+use crate::token::store::TokenStore;
 
 pub(super) struct Adapter {
     pub(super) broker: String,
     pub(super) sessions: Sessions,
     pub(super) master: MasterKeeper,
+    pub(super) tokens: TokenStore,
     pub(super) census: Census,
     pub(super) calendar: Calendar,
     pub(super) clock: Arc<dyn Clock>,
@@ -56,24 +61,50 @@ impl Control for Adapter {
         &'a self,
         account: Option<&'a str>,
         product: Product,
+        by: &'a str,
     ) -> BoxFuture<'a, Result<(), Refused>> {
+        async move { self.sessions.named(account)?.refresh(of_token(product), by).await.map_err(refused) }
+            .boxed()
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        account: Option<&'a str>,
+        product: Product,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<bool, Refused>> {
+        async move { self.sessions.named(account)?.revoke(of_token(product), by).await.map_err(refused) }
+            .boxed()
+    }
+
+    fn rotate<'a>(&'a self, key_id: Option<&'a str>) -> BoxFuture<'a, Result<Rotation, Refused>> {
         async move {
-            let session = self.sessions.named(account)?;
-            let product = match product {
-                Product::Market => token::Product::Market,
-                Product::Interactive => token::Product::Interactive,
-            };
-            session.refresh(product, "operator").await.map_err(|error| Refused::Failed(error.to_string()))
+            // Anew, since the file they stand in may have got another first key.
+            let given = Secrets::reread_fernet_key(&ProcessEnv).map_err(failed)?;
+            if let Some(wanted) = key_id {
+                let first = given.as_ref().map(cipher::id_of_first).transpose().map_err(failed)?;
+                match first {
+                    Some(first) if first == wanted => {}
+                    Some(_) => {
+                        return Err(Refused::Conflict("the server was given another Fernet key".into()));
+                    }
+                    None => return Err(Refused::Conflict("the server was given no Fernet key".into())),
+                }
+            }
+            let rotated = self.tokens.rotate(given).await.map_err(failed)?;
+            Ok(Rotation {
+                given: rotated.file.is_none(),
+                records: rotated.records,
+                unreadable: rotated.unreadable,
+                unreadable_aside: rotated.unreadable_aside,
+                superseded: rotated.superseded,
+            })
         }
         .boxed()
     }
 
     fn reconnect<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<(), Refused>> {
-        async move {
-            let session = self.sessions.named(account)?;
-            session.reconnect().await.map_err(|error| Refused::Failed(error.to_string()))
-        }
-        .boxed()
+        async move { self.sessions.named(account)?.reconnect().await.map_err(failed) }.boxed()
     }
 }
 
@@ -95,6 +126,24 @@ fn account_status(broker: &str, member: &Member, session: &SessionStatus) -> Acc
         account.feed.reason = Some("given up after repeated internal failures".to_owned());
     }
     account
+}
+
+const fn of_token(product: Product) -> token::Product {
+    match product {
+        Product::Market => token::Product::Market,
+        Product::Interactive => token::Product::Interactive,
+    }
+}
+
+fn refused(error: TokenError) -> Refused {
+    match error {
+        TokenError::Disabled(_) => Refused::NotConfigured(error.to_string()),
+        other => failed(other),
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Refused {
+    Refused::Failed(error.to_string())
 }
 
 fn token_status(token: &session::TokenStatus) -> TokenStatus {

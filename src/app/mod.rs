@@ -21,12 +21,12 @@ use crate::broker;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Loaded;
 use crate::gateway;
-use crate::gateway::auth::ConsumerKeys;
+use crate::gateway::auth::{ConsumerKeys, LocalKey};
 use crate::hub::{FeedId, Hub};
 use crate::market::{Calendar, MasterHandle};
 use crate::session;
 use crate::sim::SimServer;
-use crate::store::audit::Audit;
+use crate::store::audit::{Audit, Entry};
 use crate::store::{self, Store};
 use crate::telemetry::prometheus::Prometheus;
 use crate::token::cipher::{self, Cipher, KeySource};
@@ -99,6 +99,17 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether a person has to put a file or a variable right.
+    pub const fn is_misconfigured(&self) -> bool {
+        match self {
+            Self::Key(error) => error.is_misconfigured(),
+            Self::Keys(gateway::auth::Error::Store(error)) => error.is_misconfigured(),
+            _ => false,
+        }
+    }
+}
+
 /// Runs the feed server until `shutdown` resolves or it gives up. Must run inside an actix
 /// system.
 ///
@@ -125,6 +136,13 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         info!(path = %path.display(), "made a new Fernet key");
     }
     let tokens = TokenStore::open(&store, cipher)?;
+    match tokens.finish_rotation().await {
+        Ok(None) => {}
+        Ok(Some(done)) => {
+            info!(records = done.records, "an unfinished rotation of the Fernet key is finished");
+        }
+        Err(error) => warn!(%error, "an unfinished rotation of the Fernet key cannot be finished"),
+    }
     let ledger = Ledger::open(&store)?;
     let audit = Audit::open(&store)?;
     let keys = ConsumerKeys::open(&store, Arc::clone(&clock))?;
@@ -132,6 +150,10 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         .into_iter()
         .all(|listener| listener.local_addr().is_ok_and(|address| address.ip().is_loopback()));
     let local = keys.ensure_local(loopback).await?;
+    if matches!(local, LocalKey::Created { .. }) {
+        let (who, outcome) = ("start".to_owned(), "local".to_owned());
+        audit.note(&Entry { who, outcome, ..Entry::new(clock.now(), "key_created") });
+    }
 
     let (upstreams, sim) = brokers::open(&config, &secrets, &clock).await?;
     let broker_name = config.kind().name();
@@ -160,7 +182,7 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         session::start(session::Deps {
             account: upstream.account,
             broker: upstream.broker,
-            tokens: tokens.clone(),
+            tokens: tokens.at_broker(broker_name),
             ledger: ledger.clone(),
             audit: audit.clone(),
             feed,
@@ -179,6 +201,7 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         broker: broker_name.to_owned(),
         sessions: sessions.clone(),
         master: keeper.clone(),
+        tokens,
         census: feed_port.census(),
         calendar,
         clock: Arc::clone(&clock),
@@ -188,6 +211,7 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         gateway::http::Deps {
             control,
             keys,
+            audit,
             prometheus,
             allowed_hosts: config.gateway.allowed_hosts.clone(),
             allowed_origins: config.gateway.allowed_origins.clone(),

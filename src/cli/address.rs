@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use crate::app::RunFile;
 use crate::gateway::auth;
@@ -15,6 +16,11 @@ use crate::store;
 
 /// The variable that holds a key to use instead of `local`.
 pub(super) const KEY_VARIABLE: &str = "TICKGATE_KEY";
+
+/// How long a server may take to answer what it has at hand.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take for what needs the broker: a login may last a minute, and be waited for.
+const LONG_PATIENCE: Duration = Duration::from_mins(3);
 
 /// An address to connect to: a server bound to all interfaces is reached on loopback.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
@@ -39,7 +45,7 @@ pub(super) fn running(data_dir: &Path) -> Option<RunFile> {
 
 /// The key given for this call by the environment.
 pub(super) fn key_given() -> Option<Secret> {
-    let key = std::env::var(KEY_VARIABLE).ok()?;
+    let key = Zeroizing::new(std::env::var(KEY_VARIABLE).ok()?);
     Some(Secret::new(key.trim())).filter(|key| !key.expose().is_empty())
 }
 
@@ -57,7 +63,7 @@ impl Server {
     pub(super) async fn find(data_dir: &Path) -> anyhow::Result<Option<Self>> {
         let Some(run) = running(data_dir) else { return Ok(None) };
         let client = reqwest::Client::builder()
-            .timeout(Duration::from_secs(10))
+            .timeout(PATIENCE)
             .connect_timeout(Duration::from_secs(2))
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -86,14 +92,32 @@ impl Server {
         Ok(Some(Self { base, key, about_key, client }))
     }
 
-    /// One request with the key; the server's own words if it refuses.
+    /// One request with the key.
+    ///
+    /// # Errors
+    /// The server's own words if it refuses.
     pub(super) async fn request(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
-        let mut request = self.client.request(method, format!("{}{path}", self.base));
+        self.granted(self.send(method, path, body, PATIENCE).await?)
+    }
+
+    /// One act for which the server may have to ask the broker; its answer, whatever it is.
+    pub(super) async fn act(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
+        self.send(Method::POST, path, Some(body), LONG_PATIENCE).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        patience: Duration,
+    ) -> anyhow::Result<Answer> {
+        let mut request = self.client.request(method, format!("{}{path}", self.base)).timeout(patience);
         if let Some(key) = &self.key {
             request = request.bearer_auth(key.expose());
         }
@@ -107,14 +131,39 @@ impl Server {
             .context("the server does not answer")?;
         let status = answer.status();
         let text = answer.text().await.map_err(reqwest::Error::without_url)?;
-        let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-        if !status.is_success() {
-            let why = value["message"].as_str().map_or_else(|| format!("HTTP {status}"), str::to_owned);
-            if status == StatusCode::UNAUTHORIZED {
-                bail!("{why} ({})", self.about_key);
-            }
-            bail!("{why}");
+        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+    }
+
+    /// What an answer holds.
+    ///
+    /// # Errors
+    /// The server's own words if it refused.
+    pub(super) fn granted(&self, answer: Answer) -> anyhow::Result<Value> {
+        if answer.status.is_success() {
+            return Ok(answer.body);
         }
-        Ok(value)
+        let why = answer.message();
+        if answer.status == StatusCode::UNAUTHORIZED {
+            bail!("{why} ({})", self.about_key);
+        }
+        bail!("{why}");
+    }
+}
+
+/// What the server answered.
+pub(super) struct Answer {
+    status: StatusCode,
+    body: Value,
+}
+
+impl Answer {
+    /// The short name of a refusal's reason; empty if it is none.
+    pub(super) fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    /// The server's words.
+    pub(super) fn message(&self) -> String {
+        self.body["message"].as_str().map_or_else(|| format!("HTTP {}", self.status), str::to_owned)
     }
 }

@@ -8,11 +8,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::address::Server;
-use super::{SUCCESS, print, runtime, say};
+use super::{SUCCESS, print, runtime, say, stored, table};
 use crate::clock::SystemClock;
 use crate::config::Loaded;
 use crate::gateway::auth::{ConsumerKeys, Scope, Scopes};
-use crate::store::Store;
+use crate::store::audit::Audit;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -43,20 +43,13 @@ pub(super) fn run(command: Command, loaded: &Loaded) -> anyhow::Result<u8> {
             return on_server(command, &server).await;
         }
         // Looking must not make a store where there is none.
-        if matches!(command, Command::List) && !Store::exists(data_dir)? {
-            say(&format!("no server is running, and nothing is stored in {}", data_dir.display()));
-            table(std::iter::empty());
+        if matches!(command, Command::List) && !stored::exists(data_dir)? {
+            show_table(std::iter::empty());
             return Ok(SUCCESS);
         }
-        let (store, opened) = Store::open(data_dir, &SystemClock)?;
-        if let Some((aside, why)) = &opened.set_aside {
-            say(&format!(
-                "warning: the store could not be read ({why}) and was set aside to {}",
-                aside.display()
-            ));
-        }
+        let store = stored::open(data_dir)?;
         let keys = ConsumerKeys::open(&store, Arc::new(SystemClock))?;
-        on_store(command, &keys).await
+        on_store(command, &keys, &Audit::open(&store)?).await
     })
 }
 
@@ -75,9 +68,9 @@ async fn on_server(command: Command, server: &Server) -> anyhow::Result<u8> {
             let answer = server.request(Method::GET, "/v1/admin/keys", None).await?;
             let rows = answer["keys"].as_array().cloned().unwrap_or_default();
             let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-            table(rows.iter().map(|row| {
+            show_table(rows.iter().map(|row| {
                 let scopes: Vec<_> = row["scopes"].as_array().into_iter().flatten().map(text).collect();
-                (text(&row["name"]), scopes.join(","), text(&row["created_at"]))
+                [text(&row["name"]), scopes.join(","), table::time(&text(&row["created_at"]))]
             }));
         }
         Command::Revoke { name } => {
@@ -88,19 +81,21 @@ async fn on_server(command: Command, server: &Server) -> anyhow::Result<u8> {
     Ok(SUCCESS)
 }
 
-async fn on_store(command: Command, keys: &ConsumerKeys) -> anyhow::Result<u8> {
+async fn on_store(command: Command, keys: &ConsumerKeys, audit: &Audit) -> anyhow::Result<u8> {
     match command {
         Command::Create { name, scopes } => {
             let scopes = if scopes.is_empty() { Scopes::DEFAULT } else { scopes.into_iter().collect() };
             let key = keys.create(&name, scopes).await?;
+            audit.record(&stored::entry("key_created", format!("{name} for {scopes}"))).await;
             show(key.expose())?;
         }
-        Command::List => table(keys.list().iter().map(|key| {
+        Command::List => show_table(keys.list().iter().map(|key| {
             let scopes: Vec<_> = key.scopes.iter().map(Scope::as_str).collect();
-            (key.name.clone(), scopes.join(","), key.created_at.in_india())
+            [key.name.clone(), scopes.join(","), table::time(&key.created_at.in_india())]
         })),
         Command::Revoke { name } => {
             keys.revoke(&name).await?;
+            audit.record(&stored::entry("key_revoked", name.clone())).await;
             say(&format!("revoked {name}"));
         }
     }
@@ -116,11 +111,8 @@ fn show(key: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn table(rows: impl Iterator<Item = (String, String, String)>) {
-    print(&format!("{:20} {:28} CREATED", "NAME", "SCOPES"));
-    for (name, scopes, created) in rows {
-        print(&format!("{name:20} {scopes:28} {created}"));
-    }
+fn show_table(rows: impl Iterator<Item = [String; 3]>) {
+    table::show(["NAME", "SCOPES", "CREATED (IST)"], rows);
 }
 
 /// A name as one segment of a path.

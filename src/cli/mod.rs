@@ -4,8 +4,11 @@
 mod address;
 mod check_config;
 mod key;
+mod secret;
 mod serve;
 mod sim;
+mod stored;
+mod table;
 mod tail;
 mod token;
 
@@ -45,9 +48,12 @@ enum Command {
     Sim(sim::Args),
     /// Subscribe and print ticks
     Tail(tail::Args),
-    /// Look at the stored broker tokens; never prints one
+    /// Look at the broker's tokens and act on them; never prints one
     #[command(subcommand, after_help = "Example:\n  tickgate token status --json")]
     Token(token::Command),
+    /// Exchange the key that stored tokens are encrypted under
+    #[command(subcommand, after_help = "Example:\n  tickgate secret rotate")]
+    Secret(secret::Command),
     /// Make, list and revoke consumers' API keys
     #[command(subcommand, after_help = "Example:\n  tickgate key create alice --scope feed")]
     Key(key::Command),
@@ -82,6 +88,7 @@ fn dispatch(command: Command, loaded: Loaded) -> u8 {
         Command::Sim(args) => sim::run(&args, loaded),
         Command::Tail(args) => tail::run(&args, &loaded),
         Command::Token(command) => token::run(command, &loaded),
+        Command::Secret(command) => secret::run(&command, &loaded),
         Command::Key(command) => key::run(command, &loaded),
         Command::CheckConfig => Ok(SUCCESS),
     };

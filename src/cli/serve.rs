@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{SUCCESS, say};
+use super::{SUCCESS, USAGE, say, told};
 use crate::app::{self, Outcome};
 use crate::clock::SystemClock;
 use crate::config::Loaded;
@@ -33,7 +33,15 @@ pub(super) fn run(loaded: Loaded) -> anyhow::Result<u8> {
             say("tickgate: gave up after repeated internal failures");
             Ok(GAVE_UP)
         }
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            let misconfigured = error.is_misconfigured();
+            let error = error.into();
+            if !misconfigured {
+                return Err(error);
+            }
+            say(&format!("tickgate: {}", told(&error)));
+            Ok(USAGE)
+        }
     }
 }
 

@@ -226,7 +226,7 @@ impl ConsumerKeys {
         let key = random_key()?;
         let entry = Entry::new(hash(key.expose()), name.to_owned(), scopes, inner.clock.now());
         if name == LOCAL {
-            private::write(&self.local_path(), &format!("{}\n", key.expose()))?;
+            private::write(&self.local_path(), &Zeroizing::new(format!("{}\n", key.expose())))?;
         }
         inner.keys.insert(name.as_bytes(), &entry.record())?;
         if let Err(e) = inner.keys.flush().await {

@@ -15,13 +15,28 @@ pub trait Control: Send + Sync + 'static {
     /// the deadline.
     fn health(&self) -> BoxFuture<'_, Result<(), String>>;
 
-    /// Renews the token of one product of an account, by a login. `None` means the only account: where there
-    /// are several, it is refused with their names, since a login ends a session that somebody may be using.
+    /// Renews the token of one product of an account, by a login, on the wish of `by`. `None` means the only
+    /// account: where there are several, it is refused with their names, since a login ends a session that
+    /// somebody may be using.
     fn refresh<'a>(
         &'a self,
         account: Option<&'a str>,
         product: Product,
+        by: &'a str,
     ) -> BoxFuture<'a, Result<(), Refused>>;
+
+    /// Ends the session of one product of an account at the broker and forgets its token, on the wish of
+    /// `by`; says whether there was one. `None` as in [`Self::refresh`].
+    fn revoke<'a>(
+        &'a self,
+        account: Option<&'a str>,
+        product: Product,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<bool, Refused>>;
+
+    /// Encrypts everything stored under another key: the first of those given to the process, else a new one.
+    /// With `key_id` only if that names the key it is going to be.
+    fn rotate<'a>(&'a self, key_id: Option<&'a str>) -> BoxFuture<'a, Result<Rotation, Refused>>;
 
     /// Closes the live feed of an account and opens it anew. `None` as in [`Self::refresh`].
     fn reconnect<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<(), Refused>>;
@@ -36,7 +51,33 @@ pub enum Product {
     Interactive,
 }
 
+/// How an exchange of the key of the stored tokens went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotation {
+    /// Whether the key is one that was given to the process; else it is a new one in its file.
+    pub given: bool,
+    /// Records that are under that key now.
+    pub records: usize,
+    /// Records that no key could read; they are as they were.
+    pub unreadable: usize,
+    /// The same among those kept aside earlier.
+    pub unreadable_aside: usize,
+    /// Other keys, which nothing stored needs any more.
+    pub superseded: usize,
+}
+
 impl Product {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Market, Self::Interactive];
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Market => "market",
+            Self::Interactive => "interactive",
+        }
+    }
+
     /// The product of this name.
     pub fn named(name: &str) -> Option<Self> {
         match name {
@@ -56,6 +97,12 @@ pub enum Refused {
     /// No account was named, and there are several.
     #[error("there are several accounts, name one of them: {}", .0.join(", "))]
     WhichAccount(Vec<String>),
+    /// The account is not configured for the product.
+    #[error("{0}")]
+    NotConfigured(String),
+    /// It is not what the asker believes it to be.
+    #[error("{0}")]
+    Conflict(String),
     /// It was tried and failed, or cannot be done now. The text holds no secret.
     #[error("{0}")]
     Failed(String),

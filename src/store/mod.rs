@@ -83,6 +83,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a person has to put a file right (neither the disk nor the program is at fault).
+    pub const fn is_misconfigured(&self) -> bool {
+        matches!(self, Self::Exposed { .. } | Self::Unfit { .. })
+    }
+
     fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, source }

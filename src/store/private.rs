@@ -69,7 +69,7 @@ pub fn write(path: &Path, text: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes what a [`write`] to this path left behind when the process was killed.
+/// Removes what a [`write()`] to this path left behind when the process was killed.
 ///
 /// # Errors
 /// [`Error::Io`].

@@ -131,6 +131,11 @@ impl Server {
         self.wait_listening();
     }
 
+    /// What it is started with from now on.
+    pub(crate) fn set_environment(&mut self, environment: &[(&str, &str)]) {
+        self.environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    }
+
     /// Asks it to stop (SIGTERM) and returns its exit code.
     pub(crate) fn terminate(&mut self) -> Option<i32> {
         let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
@@ -237,6 +242,11 @@ fn spawn(root: &Path, environment: &[(String, String)]) -> Child {
 /// A port nobody listens on now.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("loopback works").port()
+}
+
+/// Writes a file that only its owner may use.
+pub(crate) fn private_file(path: &Path, text: &str) {
+    tickgate::store::private::write(path, text).expect("the directory is writable");
 }
 
 /// Epoch milliseconds by the machine's clock, which the server under test uses too.

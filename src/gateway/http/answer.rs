@@ -19,6 +19,11 @@ impl Failure {
         Self { status, code, message: message.into() }
     }
 
+    /// The same in other words.
+    pub(super) fn saying(self, message: String) -> Self {
+        Self { message, ..self }
+    }
+
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
     }

@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::gateway::auth::ConsumerKeys;
 use crate::gateway::control::Control;
 use crate::gateway::origin::HostRules;
+use crate::store::audit::Audit;
 use crate::telemetry::prometheus::Prometheus;
 
 /// No request of ours has a body worth more.
@@ -41,6 +42,8 @@ pub struct Deps {
     pub control: Arc<dyn Control>,
     /// Consumers' keys.
     pub keys: ConsumerKeys,
+    /// Where acts of operators are written down.
+    pub audit: Audit,
     /// The page of `/metrics`; its upkeep runs as long as the server does.
     pub prometheus: Prometheus,
     /// Host names that are served besides addresses and `localhost`.
@@ -63,6 +66,7 @@ impl fmt::Debug for Deps {
 struct Shared {
     control: Arc<dyn Control>,
     keys: ConsumerKeys,
+    audit: Audit,
     prometheus: Prometheus,
     clock: Arc<dyn Clock>,
     rules: HostRules,
@@ -88,6 +92,7 @@ pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
     let shared = web::Data::new(Shared {
         control: deps.control,
         keys: deps.keys,
+        audit: deps.audit,
         prometheus: deps.prometheus,
         clock: deps.clock,
         rules: HostRules::new(&addr.ip().to_string(), &deps.allowed_hosts, &deps.allowed_origins),
@@ -114,6 +119,9 @@ pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
                     .default_service(web::to(answer::wrong_method)),
             )
             .service(post("/v1/admin/refresh", web::post().to(admin::refresh)))
+            .service(post("/v1/admin/revoke", web::post().to(admin::revoke)))
+            .service(post("/v1/admin/rotate", web::post().to(admin::rotate)))
+            .service(get("/v1/admin/audit", || web::to(admin::audit)))
             .service(post("/v1/admin/reconnect", web::post().to(admin::reconnect)))
             .default_service(web::to(answer::not_found))
     })

@@ -12,10 +12,11 @@ use super::*;
 use crate::clock::{SystemClock, UnixNanos};
 use crate::gateway::auth::{Scope, Scopes};
 use crate::gateway::control::{
-    AccountStatus, ConsumerCount, FeedStatus, MasterStatus, Product, Refused, Status, TokenStatus,
+    AccountStatus, ConsumerCount, FeedStatus, MasterStatus, Product, Refused, Rotation, Status, TokenStatus,
 };
 use crate::market::{Exchange, MarketState};
 use crate::store::Store;
+use crate::store::audit::Entry;
 
 const NOW: UnixNanos = UnixNanos::from_millis(1_770_698_730_000);
 
@@ -47,22 +48,52 @@ impl Control for Fake {
         &'a self,
         account: Option<&'a str>,
         product: Product,
+        by: &'a str,
     ) -> BoxFuture<'a, Result<(), Refused>> {
-        self.asked.lock().unwrap().push(format!("refresh {account:?} {product:?}"));
+        self.asked.lock().unwrap().push(format!("refresh {account:?} {product:?} {by}"));
         async move {
             let names: Vec<_> = self.status().accounts.into_iter().map(|account| account.name).collect();
             match account {
                 None if names.len() > 1 => Err(Refused::WhichAccount(names)),
-                Some(name) if name != "default" => Err(Refused::NoAccount(name.to_owned())),
-                _ => Ok(()),
+                _ => answer_for(account, product),
             }
         }
         .boxed()
     }
 
+    fn revoke<'a>(
+        &'a self,
+        account: Option<&'a str>,
+        product: Product,
+        by: &'a str,
+    ) -> BoxFuture<'a, Result<bool, Refused>> {
+        self.asked.lock().unwrap().push(format!("revoke {account:?} {product:?} {by}"));
+        futures::future::ready(answer_for(account, product).map(|()| product == Product::Market)).boxed()
+    }
+
+    fn rotate<'a>(&'a self, key_id: Option<&'a str>) -> BoxFuture<'a, Result<Rotation, Refused>> {
+        self.asked.lock().unwrap().push(format!("rotate {key_id:?}"));
+        let answer = match key_id {
+            Some("other") => Err(Refused::Conflict("another key".to_owned())),
+            _ => Ok(Rotation { given: key_id.is_some(), records: 2, superseded: 1, ..Rotation::default() }),
+        };
+        futures::future::ready(answer).boxed()
+    }
+
     fn reconnect<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<(), Refused>> {
         self.asked.lock().unwrap().push(format!("reconnect {account:?}"));
         async { Err(Refused::Failed("the feed is stopped".to_owned())) }.boxed()
+    }
+}
+
+/// `data` has no interactive keys, `broken` a broker that refuses them, `bare` none at all.
+fn answer_for(account: Option<&str>, product: Product) -> Result<(), Refused> {
+    let not_configured = || Err(Refused::NotConfigured("not configured: no keys".to_owned()));
+    match (account, product) {
+        (None | Some("default"), _) | (Some("data" | "broken"), Product::Market) => Ok(()),
+        (Some("data"), Product::Interactive) | (Some("bare"), _) => not_configured(),
+        (Some("broken"), Product::Interactive) => Err(Refused::Failed("bad secret".to_owned())),
+        (Some(name), _) => Err(Refused::NoAccount(name.to_owned())),
     }
 }
 
@@ -118,6 +149,7 @@ struct Port {
     server: Option<HttpHandle>,
     fake: Arc<Fake>,
     keys: ConsumerKeys,
+    audit: Audit,
     client: Client,
     _dir: TempDir,
 }
@@ -145,6 +177,7 @@ impl Port {
         let (store, _) = Store::open(dir.path(), &SystemClock).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(Fixed);
         let keys = ConsumerKeys::open(&store, clock.clone()).unwrap();
+        let audit = Audit::open(&store).unwrap();
         let fake = Arc::new(Fake {
             status: Mutex::new(live()),
             health: Mutex::new(Ok(())),
@@ -153,6 +186,7 @@ impl Port {
         let deps = Deps {
             control: fake.clone(),
             keys: keys.clone(),
+            audit: audit.clone(),
             prometheus: Prometheus::install().unwrap(),
             allowed_hosts: vec!["feed.example.com".to_owned()],
             allowed_origins: Vec::new(),
@@ -160,7 +194,7 @@ impl Port {
         };
         let server = start(TcpListener::bind("127.0.0.1:0").unwrap(), deps).unwrap();
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
-        Self { server: Some(server), fake, keys, client, _dir: dir }
+        Self { server: Some(server), fake, keys, audit, client, _dir: dir }
     }
 
     async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &str) -> Got {
@@ -433,34 +467,144 @@ async fn keys_are_made_listed_and_revoked_with_the_right_scope_only() {
 }
 
 #[actix_web::test]
-async fn refresh_and_reconnect_reach_the_control_plane() {
+async fn acts_on_tokens_and_feed_reach_the_control_plane_with_the_name_of_the_key() {
     let port = Port::open();
     let admin = port.key("boss", &[Scope::Admin]).await;
-    let post = async |path: &str, body: &str| port.admin(Method::POST, path, &admin, body).await;
-    assert_eq!(post("/v1/admin/refresh", "").await.status, 200);
+    let post = async |path: &str, body: &str| {
+        let got = port.admin(Method::POST, path, &admin, body).await;
+        (got.status.as_u16(), got.json())
+    };
+    let (refresh, revoke) = ("/v1/admin/refresh", "/v1/admin/revoke");
+    let done = |products: Value| (200, json!({"status": "success", "products": products}));
+    assert_eq!(post(refresh, "").await, done(json!({"market": "refreshed"})));
+    let one = r#"{"account":"default","product":"interactive"}"#;
+    assert_eq!(post(refresh, one).await, done(json!({"interactive": "refreshed"})));
+    assert_eq!(post(revoke, one).await, done(json!({"interactive": "missing"})));
+    let (status, failed) = post("/v1/admin/reconnect", "").await;
     assert_eq!(
-        post("/v1/admin/refresh", r#"{"account":"default","product":"interactive"}"#).await.status,
-        200
+        (status, &failed["code"], &failed["message"]),
+        (502, &json!("FAILED"), &json!("the feed is stopped"))
     );
-    assert_eq!(post("/v1/admin/refresh", r#"{"product":"both"}"#).await.status, 400);
-    assert_eq!(post("/v1/admin/refresh", r#"{"account":"x"}"#).await.status, 404);
     *port.fake.status.lock().unwrap() = two_live();
-    let which = post("/v1/admin/refresh", "").await;
-    assert_eq!(which.code(), (400, "BAD_REQUEST".to_owned()));
-    assert_eq!(which.json()["message"], "there are several accounts, name one of them: default, second");
-    let failed = post("/v1/admin/reconnect", "").await;
-    assert_eq!(failed.code(), (502, "FAILED".to_owned()));
-    assert_eq!(failed.json()["message"], "the feed is stopped");
+    let (status, which) = post(refresh, "").await;
+    assert_eq!((status, &which["code"]), (400, &json!("BAD_REQUEST")));
+    assert_eq!(which["message"], "there are several accounts, name one of them: default, second");
     assert_eq!(
         *port.fake.asked.lock().unwrap(),
         [
-            "refresh None Market",
-            "refresh Some(\"default\") Interactive",
-            "refresh Some(\"x\") Market",
-            "refresh None Market",
-            "reconnect None"
+            "refresh None Market operator boss",
+            "refresh Some(\"default\") Interactive operator boss",
+            "revoke Some(\"default\") Interactive operator boss",
+            "reconnect None",
+            "refresh None Market operator boss"
         ]
     );
+
+    let all = |account: &str| format!(r#"{{"account":"{account}","product":"all"}}"#);
+    assert_eq!(
+        post(refresh, &all("default")).await,
+        done(json!({"market": "refreshed", "interactive": "refreshed"}))
+    );
+    assert_eq!(
+        post(revoke, &all("default")).await,
+        done(json!({"market": "revoked", "interactive": "missing"}))
+    );
+    // What the account does not have fails only who asked for nothing else.
+    assert_eq!(
+        post(refresh, &all("data")).await,
+        done(json!({"market": "refreshed", "interactive": "not_configured"}))
+    );
+    let refused = async |path: &str, body: &str| {
+        let (status, body) = post(path, body).await;
+        (status, body["code"].as_str().unwrap().to_owned(), body["message"].as_str().unwrap().to_owned())
+    };
+    let words = |status: u16, code: &str, message: &str| (status, code.to_owned(), message.to_owned());
+    assert_eq!(
+        refused(refresh, r#"{"account":"data","product":"interactive"}"#).await,
+        words(409, "NOT_CONFIGURED", "not configured: no keys")
+    );
+    assert_eq!(refused(refresh, &all("bare")).await.1, "NOT_CONFIGURED");
+    assert_eq!(
+        refused(refresh, &all("broken")).await,
+        words(502, "FAILED", "interactive: bad secret; market: refreshed")
+    );
+    assert_eq!(refused(refresh, &all("x")).await, words(404, "NOT_FOUND", "there is no account x"));
+    assert_eq!(refused(refresh, r#"{"product":"both"}"#).await.0, 400);
+    assert_eq!(refused(revoke, "").await.0, 400, "what is to be revoked must be said");
+    port.close().await;
+}
+
+#[actix_web::test]
+async fn a_rotation_is_answered_with_its_outcome_and_written_down() {
+    let port = Port::open();
+    let admin = port.key("boss", &[Scope::Admin]).await;
+    let rotate = async |body: &str| port.admin(Method::POST, "/v1/admin/rotate", &admin, body).await;
+    assert_eq!(
+        rotate("").await.json(),
+        json!({
+            "status": "success", "key": "file", "records": 2, "unreadable": 0, "unreadable_aside": 0,
+            "superseded": 1
+        })
+    );
+    assert_eq!(rotate(r#"{"key_id":"this"}"#).await.json()["key"], "given");
+    assert_eq!(rotate(r#"{"key_id":"other"}"#).await.code(), (409, "CONFLICT".to_owned()));
+    let entries = port.audit.last(10).unwrap();
+    let outcomes: Vec<_> =
+        entries.iter().map(|e| (e.event.as_str(), e.who.as_str(), e.outcome.as_str())).collect();
+    let done = ("rotated", "operator boss", "2 records under the new key, 0 unreadable");
+    assert_eq!(outcomes, [done, done, ("rotated", "operator boss", "failed: another key")]);
+    port.close().await;
+}
+
+#[actix_web::test]
+async fn the_audit_trail_tells_who_did_what_and_no_secret() {
+    let port = Port::open();
+    let admin = port.key("boss", &[Scope::Admin]).await;
+    let made = port.admin(Method::POST, "/v1/admin/keys", &admin, r#"{"name":"bot"}"#).await;
+    port.admin(Method::DELETE, "/v1/admin/keys/bot", &admin, "").await;
+    // Refused, so nothing happened.
+    port.admin(Method::DELETE, "/v1/admin/keys/bot", &admin, "").await;
+    port.audit.note(&Entry { account: "default".to_owned(), ..Entry::new(NOW, "login") });
+    let page = port.admin(Method::GET, "/v1/admin/audit", &admin, "").await;
+    assert_eq!(page.status, 200);
+    let entry = |event: &str, account: &str, who: &str, why: &str, outcome: &str| {
+        json!({
+            "at": "2026-02-10T10:15:30.000+05:30", "at_ms": 1_770_698_730_000_i64, "event": event,
+            "account": account, "product": "", "who": who, "why": why, "outcome": outcome
+        })
+    };
+    let http = "asked over HTTP";
+    assert_eq!(
+        page.json()["entries"],
+        json!([
+            entry("key_created", "", "operator boss", http, "bot for feed,account"),
+            entry("key_revoked", "", "operator boss", http, "bot"),
+            entry("login", "default", "", "", ""),
+        ])
+    );
+    assert!(!page.text.contains(made.json()["key"].as_str().unwrap()) && !page.text.contains(&admin));
+    let last = port.admin(Method::GET, "/v1/admin/audit?last=1", &admin, "").await.json();
+    assert_eq!(last["entries"][0]["event"], "login");
+    for bad in ["last=-1", "last=x", "first=1"] {
+        let path = format!("/v1/admin/audit?{bad}");
+        assert_eq!(port.admin(Method::GET, &path, &admin, "").await.status, 400, "{bad}");
+    }
+    port.close().await;
+}
+
+#[actix_web::test]
+async fn every_act_needs_the_scope_admin() {
+    let port = Port::open();
+    let reader = port.key("reader", &[Scope::Feed, Scope::Account]).await;
+    let acts = ["refresh", "revoke", "rotate", "reconnect"].map(|act| (Method::POST, act));
+    for (method, act) in acts.into_iter().chain([(Method::GET, "audit")]) {
+        let path = format!("/v1/admin/{act}");
+        assert_eq!(port.send(method.clone(), &path, &[], "").await.status, 401, "{path}");
+        assert_eq!(port.admin(method.clone(), &path, &reader, "").await.status, 403, "{path}");
+        let other = if method == Method::GET { Method::POST } else { Method::GET };
+        assert_eq!(port.send(other, &path, &[], "").await.status, 405, "{path}");
+    }
+    assert!(port.fake.asked.lock().unwrap().is_empty());
     port.close().await;
 }
 

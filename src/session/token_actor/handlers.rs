@@ -177,8 +177,7 @@ impl Handler<Revoke> for TokenActor {
                     Err(_) => outcome.push_str(", the broker did not answer"),
                 }
             }
-            let who = format!("operator {}", revoke.by);
-            shared.note(product, "revoked", &who, "asked for", &outcome);
+            shared.note(product, "revoked", &revoke.by, "asked for", &outcome);
             removed.map(|found| found || held).map_err(|_| TokenError::Unavailable)
         };
         Box::pin(done.into_actor(self))

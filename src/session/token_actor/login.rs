@@ -74,7 +74,7 @@ impl TokenActor {
             self.shared.deps.broker.reload_credentials();
         }
         if self.desk(product).slot.begin_login_by_operator(now) {
-            self.run_login(product, format!("operator {by}"), "asked for".to_owned(), false, ctx);
+            self.run_login(product, by.to_owned(), "asked for".to_owned(), false, ctx);
         }
     }
 

@@ -37,9 +37,7 @@ impl KeyError {
     pub const fn is_misconfigured(&self) -> bool {
         match self {
             Self::Malformed { .. } | Self::Empty { .. } => true,
-            Self::File(error) => {
-                matches!(error, store::Error::Exposed { .. } | store::Error::Unfit { .. })
-            }
+            Self::File(error) => error.is_misconfigured(),
         }
     }
 }
@@ -76,7 +74,9 @@ impl Key {
     pub(in crate::token) fn id(&self) -> String {
         let mut hash = Sha256::new_with_prefix(b"tickgate fernet key id\n");
         hash.update(self.text.expose());
-        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        let hash: [u8; 32] = hash.finalize().into();
+        let start = hash.iter().take(8).fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
+        format!("{start:016x}")
     }
 }
 

@@ -270,11 +270,14 @@ async fn a_record_of_the_former_layout_is_read() {
     assert_eq!(tokens.list().unwrap()[0].state.as_ref().unwrap().broker, None);
 }
 
+/// Makes a record's bytes.
+type Make = fn(&TokenStore) -> Vec<u8>;
+
 /// Whatever is wrong with a record, nothing that takes its place or removes it destroys it.
 #[tokio::test]
 async fn no_record_that_cannot_be_used_is_lost() {
     let at = key("default", Product::Market);
-    let cases: [(&str, fn(&TokenStore) -> Vec<u8>, i64); 6] = [
+    let cases: [(&str, Make, i64); 6] = [
         ("another key", |_| Cipher::passing(Arc::new(Hand(NOW.into()))).encrypt(b"x").into(), NOW),
         ("clock set back", |tokens| tokens.cipher.encrypt(FORMER.as_bytes()).into(), NOW - 3600),
         ("torn", |tokens| tokens.cipher.encrypt(FORMER.as_bytes()).as_bytes()[..50].to_vec(), NOW),
