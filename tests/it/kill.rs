@@ -306,7 +306,11 @@ fn a_server_killed_while_it_logs_in_and_rotates_starts_with_both_tokens() {
     let seed = seed();
     eprintln!("KILL_TEST_SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
-    let mut server = Server::start(&[]);
+    // More logins than any day has.
+    let mut server = Server::start(&[
+        ("TICKGATE_SESSION__LOGIN_DAILY_CAP", "0"),
+        ("TICKGATE_SESSION__LOGIN_MIN_INTERVAL_MS", "0"),
+    ]);
     wait_for_both_tokens(&server);
     let key = server.local_key();
     let done = Arc::new(Mutex::new((0, 0)));
