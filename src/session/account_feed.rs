@@ -16,6 +16,9 @@ use crate::session::messages::{Asker, SessionReplaced, TokenError};
 use crate::session::shared::Shared;
 use crate::token::{Product, Token, TokenEpoch};
 
+/// Longest time between two asks for a token.
+const LONGEST_NAP: Duration = Duration::from_mins(5);
+
 /// Why there is no socket now, and what that means for the next try.
 enum Ended {
     /// A new token is there, or a person ended the session.
@@ -79,7 +82,8 @@ async fn once(
         Ok(granted) => granted.token,
         Err(why) => {
             let wait = match &why {
-                TokenError::Waiting { retry_in, .. } => *retry_in,
+                // By the wall clock; timers stand still while a machine sleeps.
+                TokenError::Waiting { retry_in, .. } => (*retry_in).min(LONGEST_NAP),
                 _ => settings.backoff_ceiling(),
             };
             return Ended::NoToken(why, wait);

@@ -158,11 +158,11 @@ pub(crate) struct StreamDown {
 #[rtype(result = "()")]
 pub(crate) struct TokenRotated(pub(crate) Granted);
 
-/// To the stream actor: a person has ended this token's session.
+/// To the stream actor: a person has ended the session; no token up to this one is good.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct TokenLost {
-    pub(crate) epoch: TokenEpoch,
+    pub(crate) up_to: TokenEpoch,
 }
 
 /// To the stream actor, by the hub's watch: look at what is wanted.

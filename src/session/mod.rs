@@ -39,6 +39,7 @@ pub use shared::Deps;
 pub use spread::Spread;
 pub use status::{FeedStatus, MasterStatus, SessionStatus, TokenStatus};
 
+use crate::hub::FeedState;
 use crate::session::messages::{Asker, GetToken, Granted, Reconnect, Refresh, Report, Revoke, Stop};
 use crate::session::shared::Shared;
 use crate::session::supervise::{AbortOnDrop, ChildGuard, Obituary, RestartBudget, start_in};
@@ -105,6 +106,11 @@ async fn supervise(
                 error!(panicked, "the token actor has ended unexpectedly");
                 if !budget.spend(Instant::now()) {
                     error!("the token actor's restart budget is spent, giving up");
+                    // Whatever the actors said last, nothing comes from here any more.
+                    let deps = &shared.deps;
+                    deps.spread.set_blocked(deps.feed, true);
+                    let (since, reason) = (shared.now(), "given up after repeated internal failures".into());
+                    deps.hub.set_feed_state(deps.feed, FeedState::Down { since, reason });
                     life.send_replace(Life::Failed);
                     return;
                 }

@@ -82,6 +82,14 @@ impl Slot {
         self.memory.count.attempts = self.memory.count.attempts.saturating_sub(1);
     }
 
+    /// How long to wait after a login that the broker refused in words that blame nobody: minutes, so
+    /// that the day's cap outlasts a broker that does so all morning.
+    pub(super) fn pause_after_refusal(&mut self) -> Duration {
+        let doublings = self.memory.refused_logins.min(4);
+        self.memory.refused_logins += 1;
+        Duration::from_mins(1 << doublings).min(Duration::from_mins(15))
+    }
+
     /// A token ended although it was not at its end; pauses logins if that happens again and again
     /// to fresh ones.
     pub(super) fn count_early(&mut self, held: &Held, now: UnixNanos, instant: Instant) {

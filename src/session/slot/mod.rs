@@ -89,6 +89,10 @@ pub(crate) struct Memory {
     last_failure: String,
     last_refusal: Option<String>,
     early_refusals: u32,
+    /// Logins in a row that the broker answered with a refusal.
+    refused_logins: u32,
+    /// When a login failed of which it is not known whether it took effect at the broker.
+    unsure_at: Option<UnixNanos>,
     count: Count,
 }
 
@@ -101,6 +105,8 @@ impl Default for Memory {
             last_failure: String::new(),
             last_refusal: None,
             early_refusals: 0,
+            refused_logins: 0,
+            unsure_at: None,
             count: Count::default(),
         }
     }
@@ -295,6 +301,8 @@ impl Slot {
     pub(crate) fn logged_in(&mut self, held: Held, now: UnixNanos) -> Granted {
         self.logging_in = false;
         self.memory.not_before = None;
+        self.memory.refused_logins = 0;
+        self.memory.unsure_at = None;
         self.backoff.reset();
         // Whether this token is any better than the ones before shows when it is used.
         self.memory.count = self.memory.count.on(ist_date(now));
@@ -308,8 +316,12 @@ impl Slot {
     /// A login failed; says what askers are told, and when to try again by itself.
     pub(crate) fn login_failed(&mut self, error: &Error, instant: Instant) -> (TokenError, Option<Duration>) {
         self.logging_in = false;
-        if !error.answered() {
+        // One that brought nonsense may count at the broker all the same.
+        if !error.answered() && !matches!(error, Error::Malformed(_)) {
             self.forget_attempt();
+        }
+        if matches!(error, Error::Network(_) | Error::Malformed(_)) {
+            self.memory.unsure_at = self.memory.count.last_attempt;
         }
         let reason = error.to_string();
         if let Error::NotConfigured(what) = error {
@@ -325,7 +337,10 @@ impl Slot {
             // A login that is refused in other words than those for bad credentials may be a
             // hiccup of the venue; with the back-off and the cap it cannot hammer.
             Class::Transient | Class::NeedsToken | Class::Refused => {
-                let retry_in = self.backoff.next_delay().max(error.retry_after().unwrap_or_default());
+                let mut retry_in = self.backoff.next_delay().max(error.retry_after().unwrap_or_default());
+                if error.answered() {
+                    retry_in = retry_in.max(self.pause_after_refusal());
+                }
                 self.memory.not_before = Some(instant + retry_in);
                 self.memory.last_failure.clone_from(&reason);
                 (TokenError::Waiting { retry_in, reason }, Some(retry_in))
@@ -344,6 +359,14 @@ impl Slot {
         self.memory.block = None;
         self.memory.not_before = None;
         self.memory.early_refusals = 0;
+        self.memory.refused_logins = 0;
+    }
+
+    /// Whether a session that is said to be replaced may have been ended by a login of ours that
+    /// seemed to fail.
+    pub(crate) fn may_be_our_own(&self) -> bool {
+        let held = self.held.as_ref().map(|held| held.token.issued_at);
+        self.memory.unsure_at.is_some() && self.memory.unsure_at >= held
     }
 
     /// The next trading day begins: whoever took our session has had it long enough.
@@ -358,9 +381,9 @@ impl Slot {
         matches!(self.memory.block, Some(Block::Operator(_)))
     }
 
-    /// Whether nothing but a person's act (or another day) brings a token.
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.memory.block.is_some()
+    /// Whether there is no token, and nothing but a person's act (or another day) brings one.
+    pub(crate) fn is_blocked(&self, now: UnixNanos) -> bool {
+        self.memory.block.is_some() && !self.is_usable(now) && self.last_resort(now).is_none()
     }
 
     /// Whether the held token should be renewed although nobody asks.

@@ -143,7 +143,7 @@ impl World {
             // A time to come back at, or an act to wait for.
             Answer::Denied(TokenError::Waiting { retry_in, .. }) => assert!(retry_in > Duration::ZERO),
             Answer::Denied(why) => {
-                assert!(self.slot.is_blocked(), "{why:?}");
+                assert!(self.slot.is_blocked(self.now), "{why:?}");
             }
         }
     }
@@ -170,7 +170,7 @@ impl World {
                 let (told, retry) = self.slot.login_failed(&failure(*kind), self.instant);
                 // Tried again by itself, or waiting for a person: never forgotten.
                 assert_eq!(retry.is_some(), matches!(told, TokenError::Waiting { .. }));
-                assert!(retry.is_some() || self.slot.is_blocked());
+                assert!(retry.is_some() || self.slot.memory.block.is_some());
             }
             Event::Refused => {
                 if let Some(epoch) = self.last_granted {
@@ -184,7 +184,9 @@ impl World {
                 {
                     self.dead.extend(0..=epoch);
                     assert!(!self.in_flight);
-                    assert!(self.slot.is_blocked() || self.policy.on_replaced == OnReplaced::Retake);
+                    assert!(
+                        self.slot.memory.block.is_some() || self.policy.on_replaced == OnReplaced::Retake
+                    );
                 }
             }
             Event::Revoke => {
@@ -194,7 +196,7 @@ impl World {
                 if let Some(token) = self.slot.revoke() {
                     self.dead.extend(0..=token.epoch.0);
                 }
-                assert!(self.slot.is_blocked());
+                assert!(self.slot.is_blocked(self.now));
             }
             Event::Refresh => {
                 let begun = self.slot.begin_login_by_operator(self.now);
@@ -275,7 +277,7 @@ proptest! {
         // Nothing is dead for good: a person's act, or a quiet day, brings a login.
         world.now = world.now.plus(Duration::from_hours(48));
         world.instant += Duration::from_hours(48);
-        if !world.in_flight && !world.slot.is_usable(world.now) && !world.slot.is_blocked() {
+        if !world.in_flight && !world.slot.is_usable(world.now) && world.slot.memory.block.is_none() {
             let begin = world.slot.begin_login(world.now, world.instant);
             prop_assert_eq!(begin, Begin::Yes);
         }

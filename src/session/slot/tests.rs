@@ -257,3 +257,50 @@ async fn a_block_outlives_the_actor_that_met_it() {
     assert_eq!(next.begin_login(NOW, now), Begin::No);
     assert_eq!(next.status(None, NOW, now).state, "needs_operator");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_morning_of_refused_logins_does_not_use_up_the_day() {
+    let mut slot = braked(Limits { interval: Duration::from_secs(5), per_day: 30 });
+    let (start, mut now) = (Instant::now(), NOW);
+    let odd = Error::LoginRefused { status: 400, code: "e".to_owned(), description: "try later".to_owned() };
+    while start.elapsed() < Duration::from_hours(4) {
+        assert_eq!(slot.begin_login(now, Instant::now()), Begin::Yes);
+        let (_, retry) = slot.login_failed(&odd, Instant::now());
+        let wait = retry.expect("it is tried again");
+        tokio::time::advance(wait).await;
+        now = now.plus(wait);
+    }
+    assert!(slot.count().attempts < 30, "{:?}", slot.count());
+    // And the first of them come soon enough for a broker that is late by minutes.
+    slot.unblock();
+    slot.begin_login(now, Instant::now());
+    assert!(slot.login_failed(&odd, Instant::now()).1 <= Some(Duration::from_mins(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_seemed_to_fail_may_be_the_one_that_replaced_the_session() {
+    let mut slot = slot();
+    let now = Instant::now();
+    slot.begin_login(NOW, now);
+    slot.logged_in(held(1, None), NOW);
+    assert!(!slot.may_be_our_own());
+    let later = NOW.plus(Duration::from_hours(1));
+    assert!(slot.begin_login_by_operator(later));
+    slot.login_failed(&network(), now);
+    assert!(slot.may_be_our_own());
+    assert!(slot.begin_login_by_operator(later));
+    slot.logged_in(held_at(2, None, later), later);
+    assert!(!slot.may_be_our_own());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_renewal_does_not_take_a_good_token_for_a_blocked_one() {
+    let mut slot = slot();
+    let now = Instant::now();
+    slot.begin_login(NOW, now);
+    slot.logged_in(held(1, Some(Duration::from_hours(3))), NOW);
+    assert!(slot.begin_login_by_operator(NOW));
+    slot.login_failed(&Error::Credentials { description: "Invalid App Key".to_owned() }, now);
+    assert!(!slot.is_blocked(NOW));
+    assert!(slot.is_blocked(NOW.plus(Duration::from_hours(4))));
+}

@@ -34,6 +34,9 @@ const MAILBOX: usize = 64;
 /// The token actor answers within a login's time; this is for when it does not.
 const TOKEN_PATIENCE: Duration = Duration::from_mins(3);
 
+/// A token may be hours away, by the wall clock; timers stand still while a machine sleeps.
+const LONGEST_NAP: Duration = Duration::from_mins(5);
+
 /// When the plan is looked at next.
 enum Pump {
     Idle,
@@ -147,7 +150,7 @@ impl StreamActor {
                 }
                 Ok(Ok(Err(why))) => {
                     let retry_in = match &why {
-                        TokenError::Waiting { retry_in, .. } => Some(*retry_in),
+                        TokenError::Waiting { retry_in, .. } => Some((*retry_in).min(LONGEST_NAP)),
                         // A login by the operator is told by `TokenRotated`; this is only
                         // so that the machine never rests without a timer.
                         TokenError::Disabled(_)
@@ -389,9 +392,13 @@ impl Handler<TokenRotated> for StreamActor {
 impl Handler<TokenLost> for StreamActor {
     type Result = ();
 
-    fn handle(&mut self, TokenLost { epoch }: TokenLost, ctx: &mut Self::Context) {
-        self.reason = Some("an operator revoked the token".to_owned());
-        self.on(Event::TokenRefused { epoch }, ctx);
+    fn handle(&mut self, TokenLost { up_to }: TokenLost, ctx: &mut Self::Context) {
+        if let Some((_, epoch)) = self.machine.state().feed()
+            && epoch <= up_to
+        {
+            self.reason = Some("an operator revoked the token".to_owned());
+            self.on(Event::TokenRefused { epoch }, ctx);
+        }
     }
 }
 

@@ -297,3 +297,41 @@ fn a_store_that_fails_does_not_fail_the_login_and_is_told() {
         process.live_after(1).await;
     });
 }
+
+#[test]
+fn without_a_plan_a_session_left_to_somebody_else_is_taken_up_on_the_next_morning() {
+    run(|| async {
+        let mut outside = Outside::new();
+        outside.settings.planned_login_ist = None;
+        let process = outside.process();
+        process.live().await;
+        both_valid(&process.session).await;
+        outside.broker.world().end_account_feed(FeedEnd::Logout("logged in elsewhere".to_owned()));
+        until("the interactive session", || process.status().interactive.state == "replaced").await;
+        clock_shows(&outside, "08:39").await;
+        assert_eq!(process.status().interactive.state, "replaced");
+        clock_shows(&outside, "08:50").await;
+        assert_eq!(process.status().interactive.state, "valid");
+    });
+}
+
+#[test]
+fn a_logout_during_our_own_login_does_not_cost_the_token_that_it_brings() {
+    run(|| async {
+        let outside = Outside::new();
+        outside.broker.world().token_life = Some(Duration::from_hours(1));
+        let process = outside.process();
+        both_valid(&process.session).await;
+        // The renewal's login says goodbye to the session before.
+        outside.broker.world().logout_on_login = true;
+        tokio::time::sleep(Duration::from_mins(56)).await;
+        until("the renewal", || outside.broker.world().logins == [2, 2]).await;
+        both_valid(&process.session).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        process.stop().await;
+        let process = outside.process();
+        both_valid(&process.session).await;
+        assert_eq!(outside.broker.world().logins, [2, 2], "both were still stored");
+        process.stop().await;
+    });
+}

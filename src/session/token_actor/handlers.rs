@@ -45,8 +45,12 @@ impl Handler<GetToken> for TokenActor {
                 match answer {
                     Answer::LogIn => self.log_in(ask.product, ask.asker.as_str(), refused, ctx),
                     Answer::Later(left) => {
-                        self.log_in_later(ask.product, ask.asker.as_str(), refused, left, ctx);
+                        if refused {
+                            self.forget_stored(ask.product, ctx);
+                        }
+                        self.log_in_later(ask.product, ask.asker.as_str(), left, ctx);
                     }
+                    _ if refused => self.forget_stored(ask.product, ctx),
                     _ => {}
                 }
                 self.publish();
@@ -64,8 +68,14 @@ impl TokenActor {
         self.shared.note(product, "refused", who, "the broker refused the token", "forgotten");
     }
 
-    /// Removes the stored token, which is dead, without waiting for it.
-    fn forget_stored(&mut self, product: Product, ctx: &mut Context<Self>) {
+    /// Removes the stored token, which is dead, without waiting for it. Not while a login is under
+    /// way, whose token may have taken its place already.
+    pub(super) fn forget_stored(&mut self, product: Product, ctx: &mut Context<Self>) {
+        let desk = self.desk(product);
+        desk.forget_later = desk.slot.is_logging_in();
+        if desk.forget_later {
+            return;
+        }
         let shared = std::sync::Arc::clone(&self.shared);
         let forgotten = async move {
             let deps = &shared.deps;
@@ -97,7 +107,8 @@ impl Handler<SessionReplaced> for TokenActor {
     fn handle(&mut self, told: SessionReplaced, ctx: &mut Self::Context) {
         let (now, product) = (self.shared.now(), told.product);
         // At night, and at a token's own end, it is the broker that ends sessions.
-        if self.rest().is_some() || !self.desk(product).slot.is_usable(now) {
+        let slot = &self.desk(product).slot;
+        if slot.may_be_our_own() || !slot.is_usable(now) || self.is_night() {
             if self.desk(product).slot.refused(told.epoch, now, Instant::now()) {
                 self.note_refusal(product, Some(told.epoch), &told.how);
                 self.forget_stored(product, ctx);
@@ -118,7 +129,7 @@ impl Handler<SessionReplaced> for TokenActor {
             %product,
             how = told.how,
             policy = outcome,
-            until = ?self.planned.map(UnixNanos::in_india),
+            until = ?self.morning.map(UnixNanos::in_india),
             "somebody else has logged in with our app key; `tickgate token refresh` takes the session back"
         );
         self.forget_stored(product, ctx);
@@ -147,9 +158,10 @@ impl Handler<Revoke> for TokenActor {
             return Box::pin(futures::future::ready(Err(TokenError::Unavailable)).into_actor(self));
         }
         let token = self.desk(product).slot.revoke();
-        if let (Product::Market, Some(child), Some(token)) = (product, &self.child, &token) {
-            // Beyond the mailbox's bound on purpose: the feed must not live on.
-            child.addr.do_send(TokenLost { epoch: token.epoch });
+        if let (Product::Market, Some(child)) = (product, &self.child) {
+            // Whichever it uses, be it one that was dropped here before. Beyond the mailbox's bound
+            // on purpose: the feed must not live on.
+            child.addr.do_send(TokenLost { up_to: self.shared.last_epoch() });
         }
         self.shared.rotated(product, TokenEpoch(0));
         self.publish();

@@ -42,7 +42,7 @@ impl TokenActor {
         let why = slot.why(now).to_string();
         match slot.begin_login(now, Instant::now()) {
             Begin::Yes => self.run_login(product, who.to_owned(), why, forget_stored, ctx),
-            Begin::Later(left) => self.log_in_later(product, who, forget_stored, left, ctx),
+            Begin::Later(left) => self.log_in_later(product, who, left, ctx),
             Begin::No => {}
         }
     }
@@ -52,7 +52,6 @@ impl TokenActor {
         &mut self,
         product: Product,
         who: &str,
-        forget_stored: bool,
         left: Duration,
         ctx: &mut Context<Self>,
     ) {
@@ -62,7 +61,7 @@ impl TokenActor {
         let who = who.to_owned();
         ctx.run_later(left, move |actor, ctx| {
             actor.desk(product).retry_armed = false;
-            actor.retry(product, &who, forget_stored, ctx);
+            actor.retry(product, &who, ctx);
         });
     }
 
@@ -130,7 +129,9 @@ impl TokenActor {
         // was only due for renewal.
         let (told, answer) = match outcome {
             Ok((stored, issued_at, store_failure)) => {
-                self.desk(product).store_failure.clone_from(&store_failure);
+                let desk = self.desk(product);
+                desk.store_failure.clone_from(&store_failure);
+                desk.forget_later = false;
                 let granted = self.took(product, stored, issued_at);
                 let outcome =
                     store_failure.map_or_else(|| "ok".to_owned(), |e| format!("ok, not stored: {e}"));
@@ -145,6 +146,9 @@ impl TokenActor {
             }
             Err(error) => {
                 let told = self.failed(product, &error, ctx);
+                if self.desk(product).forget_later {
+                    self.forget_stored(product, ctx);
+                }
                 self.shared.note(product, "login", who, why, &error.to_string());
                 (Err(told.clone()), self.desk(product).slot.last_resort(now).ok_or(told))
             }
@@ -197,16 +201,20 @@ impl TokenActor {
             }
         }
         if let Some(retry_in) = retry_in {
-            ctx.run_later(retry_in, move |actor, ctx| actor.retry(product, "retry", false, ctx));
+            ctx.run_later(retry_in, move |actor, ctx| actor.retry(product, "retry", ctx));
         }
         told
     }
 
     /// Logs in unless a token has come meanwhile; whoever waits learns how that went.
-    fn retry(&mut self, product: Product, who: &str, forget_stored: bool, ctx: &mut Context<Self>) {
+    fn retry(&mut self, product: Product, who: &str, ctx: &mut Context<Self>) {
         let now = self.shared.now();
-        if !self.desk(product).slot.is_usable(now) {
-            self.log_in(product, who, forget_stored, ctx);
+        // At night only for somebody who waits: the morning's login tries again.
+        let rests = self.rest().is_some()
+            && self.desk(product).slot.can_rest(now)
+            && self.desk(product).waiters.is_empty();
+        if !rests && !self.desk(product).slot.is_usable(now) {
+            self.log_in(product, who, false, ctx);
         }
         let desk = self.desk(product);
         if !desk.slot.is_logging_in() && !desk.retry_armed && !desk.waiters.is_empty() {

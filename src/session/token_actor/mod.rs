@@ -30,6 +30,9 @@ use crate::token::{Product, Token};
 /// Messages that may wait; a hundred askers at once must not be refused.
 const MAILBOX: usize = 256;
 
+/// When sessions that were left to somebody else are taken up again where no login is planned.
+const USUAL_MORNING: Option<TimeOfDay> = TimeOfDay::new(8, 40);
+
 type Waiter = oneshot::Sender<Result<Granted, TokenError>>;
 
 struct Desk {
@@ -41,6 +44,8 @@ struct Desk {
     store_failure: Option<String>,
     /// Whether a retry at the end of the least interval is armed.
     retry_armed: bool,
+    /// The stored token is dead, but a login is under way that may replace it.
+    forget_later: bool,
 }
 
 /// The child. Telling it to stop when its parent is gone is the drop's job, panics included.
@@ -65,8 +70,8 @@ pub(crate) struct TokenActor {
     child: Option<Child>,
     children: u64,
     budget: RestartBudget,
-    /// The next planned login.
-    planned: Option<UnixNanos>,
+    /// The next morning of a trading day: the planned login, if one is planned.
+    morning: Option<UnixNanos>,
     /// The last day on which app keys near their end were warned of.
     warned_on: jiff::civil::Date,
     guard: ChildGuard,
@@ -89,6 +94,7 @@ impl TokenActor {
                 operators: Vec::new(),
                 store_failure: shared.status.borrow().token(product).store_failure.clone(),
                 retry_armed: false,
+                forget_later: false,
             }
         };
         let mut actor = Self {
@@ -97,12 +103,12 @@ impl TokenActor {
             child: None,
             children: 0,
             budget: RestartBudget::new(settings.restart_budget, settings.restart_window()),
-            planned: None,
+            morning: None,
             warned_on: jiff::civil::Date::ZERO,
             guard,
             shared,
         };
-        actor.planned = actor.next_planned();
+        actor.morning = actor.next_morning();
         actor
     }
 
@@ -117,8 +123,19 @@ impl TokenActor {
         self.shared.deps.settings.planned_login_ist
     }
 
-    fn next_planned(&self) -> Option<UnixNanos> {
-        next_planned(self.shared.deps.calendar, self.plan()?, self.shared.now())
+    fn next_morning(&self) -> Option<UnixNanos> {
+        next_planned(self.shared.deps.calendar, self.plan().or(USUAL_MORNING)?, self.shared.now())
+    }
+
+    /// Whether the broker may be ending sessions by itself, because nothing trades.
+    fn is_night(&self) -> bool {
+        let morning = self.plan().or(USUAL_MORNING);
+        morning.and_then(|at| rest_until(self.shared.deps.calendar, at, self.shared.now())).is_some()
+    }
+
+    /// When the next planned login may come.
+    pub(super) fn planned(&self) -> Option<UnixNanos> {
+        self.morning.filter(|_| self.plan().is_some())
     }
 
     /// Until when those who can wait for a token do.
@@ -160,24 +177,27 @@ impl TokenActor {
     /// Renews what is due, and arms the timer for the next look.
     fn look(&mut self, ctx: &mut Context<Self>) {
         let now = self.shared.now();
-        if self.planned.is_some_and(|at| at <= now) {
-            self.planned = self.next_planned();
-            for product in Product::ALL {
-                let desk = self.desk(product);
-                if !desk.slot.is_usable(now) {
-                    desk.slot.end_wait_for_other();
+        let is_due = self.morning.is_some_and(|at| at <= now);
+        // Each time: the clock may have been set back.
+        self.morning = self.next_morning();
+        for product in Product::ALL.into_iter().filter(|_| is_due) {
+            let slot = &mut self.desk(product).slot;
+            if !slot.is_usable(now) {
+                slot.end_wait_for_other();
+                if self.plan().is_some() {
                     self.log_in(product, "plan", false, ctx);
                 }
             }
         }
+        let rest = self.rest();
         for product in Product::ALL {
-            if self.desk(product).slot.renewal_is_due(now) {
+            if rest.is_none() && self.desk(product).slot.renewal_is_due(now) {
                 self.log_in(product, "renewal", false, ctx);
             }
         }
         self.look_for_new_secrets(ctx);
         self.warn_of_app_keys(now);
-        let next = [self.market.slot.next_change(now), self.interactive.slot.next_change(now), self.planned]
+        let next = [self.market.slot.next_change(now), self.interactive.slot.next_change(now), self.morning]
             .into_iter()
             .flatten()
             .min();
@@ -248,7 +268,7 @@ impl TokenActor {
             for (product, desk) in
                 [(Product::Market, &self.market), (Product::Interactive, &self.interactive)]
             {
-                let mut next = desk.slot.status(self.planned, now, instant);
+                let mut next = desk.slot.status(self.planned(), now, instant);
                 next.store_failure.clone_from(&desk.store_failure);
                 let shown = status.token_mut(product);
                 changed |= *shown != next;
@@ -256,7 +276,7 @@ impl TokenActor {
             }
             changed
         });
-        self.shared.deps.spread.set_blocked(self.shared.deps.feed, self.market.slot.is_blocked());
+        self.shared.deps.spread.set_blocked(self.shared.deps.feed, self.market.slot.is_blocked(now));
     }
 }
 
