@@ -1,3 +1,6 @@
+//! The hub from outside: topics, publishers, shards. One file although it is long: all of it
+//! shares the few builders at its top.
+
 use std::sync::Arc;
 
 use serde_json::Value;

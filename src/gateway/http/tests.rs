@@ -1,4 +1,5 @@
-//! A real server on port 0, asked over real sockets, with a fake behind it.
+//! A real server on port 0, asked over real sockets, with a fake behind it. One file although it is
+//! long: every test here stands on the same fake.
 
 use std::sync::Mutex;
 

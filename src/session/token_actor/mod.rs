@@ -214,8 +214,9 @@ impl TokenActor {
     /// Secrets in files can be mended while the process runs.
     fn look_for_new_secrets(&mut self, ctx: &mut Context<Self>) {
         let waits = |desk: &Desk| desk.slot.needs_operator();
-        if !(waits(&self.market) || waits(&self.interactive)) || !self.shared.deps.broker.reload_credentials()
-        {
+        // Not while a login uses the ones there are.
+        let is_due = (waits(&self.market) || waits(&self.interactive)) && !self.is_logging_in();
+        if !is_due || !self.shared.deps.broker.reload_credentials() {
             return;
         }
         for product in Product::ALL {
