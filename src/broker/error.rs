@@ -22,6 +22,9 @@ pub enum Error {
     /// The broker could not be reached, or did not answer in time.
     #[error("network: {0}")]
     Network(String),
+    /// Nothing was sent: the broker could not be connected to, or the request's turn did not come in time.
+    #[error("not sent: {0}")]
+    NotSent(String),
     /// An answer that is not the broker's own (a proxy's page, an HTML body).
     #[error("HTTP {status}: {what}")]
     Http {
@@ -96,7 +99,9 @@ impl Error {
     /// The class of this error.
     pub fn class(&self) -> Class {
         match self {
-            Self::Network(_) | Self::RateLimited { .. } | Self::Malformed(_) => Class::Transient,
+            Self::Network(_) | Self::NotSent(_) | Self::RateLimited { .. } | Self::Malformed(_) => {
+                Class::Transient
+            }
             // A wrong prefix (404) will not mend itself, but a broker's proxy answers 404 while
             // it restarts; with back-off both are served.
             Self::Http { .. } | Self::LoginRefused { .. } => Class::Transient,
@@ -126,11 +131,22 @@ impl Error {
             | Self::SubscriptionLimit { .. }
             | Self::Refused { .. } => true,
             Self::Network(_)
+            | Self::NotSent(_)
             | Self::Http { .. }
             | Self::RateLimited { .. }
             | Self::Operator(_)
             | Self::NotConfigured(_)
             | Self::Malformed(_) => false,
+        }
+    }
+
+    /// Whether the broker may have done what was asked although it did not say so: it was sent, and there is
+    /// no answer of the broker's own. What changes anything must not be repeated then.
+    pub const fn is_unclear(&self) -> bool {
+        match self {
+            Self::Network(_) | Self::Malformed(_) => true,
+            Self::Http { status, .. } => *status >= 500 || *status < 400,
+            _ => false,
         }
     }
 }
@@ -144,6 +160,7 @@ mod tests {
         let text = String::new;
         for (error, class, answered) in [
             (Error::Network(text()), Class::Transient, false),
+            (Error::NotSent(text()), Class::Transient, false),
             (Error::Http { status: 502, what: text() }, Class::Transient, false),
             (Error::RateLimited { retry_after: None, description: text() }, Class::Transient, false),
             (Error::InvalidToken { code: text(), description: text() }, Class::NeedsToken, true),
@@ -156,6 +173,23 @@ mod tests {
             (Error::Malformed(text()), Class::Transient, false),
         ] {
             assert_eq!((error.class(), error.answered()), (class, answered), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn outcomes() {
+        let text = String::new;
+        for (error, unclear) in [
+            (Error::Network(text()), true),
+            (Error::Malformed(text()), true),
+            (Error::Http { status: 504, what: text() }, true),
+            (Error::Http { status: 404, what: text() }, false),
+            (Error::NotSent(text()), false),
+            (Error::InvalidToken { code: text(), description: text() }, false),
+            (Error::RateLimited { retry_after: None, description: text() }, false),
+            (Error::Refused { status: 400, code: text(), description: text() }, false),
+        ] {
+            assert_eq!(error.is_unclear(), unclear, "{error:?}");
         }
     }
 }

@@ -9,11 +9,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use jiff::civil::Date;
 
 pub use error::{Class, Error};
 
 use crate::clock::UnixNanos;
-use crate::market::{Funds, InstrumentId, Kind, Order, Position, PositionView, Tick};
+use crate::market::{
+    Bar, BracketOrder, Conversion, CoverIds, Funds, Holding, InstrumentId, Interval, Kind, NewOrder, Order,
+    OrderChange, Position, PositionView, Profile, SquareOff, Tick, Trade,
+};
 use crate::secret::Secret;
 use crate::token::{AccountFacts, Product, Token};
 
@@ -142,6 +146,182 @@ pub trait Broker: Send + Sync + 'static {
     /// Any [`Error`].
     fn funds<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Funds, Error>>;
 
+    /// Every state an order has had today, oldest first. Takes the interactive token.
+    ///
+    /// # Errors
+    /// Any [`Error`]; `Refused` if the broker knows no such order.
+    fn order_history<'a>(
+        &'a self,
+        token: &'a Token,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
+        let _ = (token, id);
+        not_offered("order history")
+    }
+
+    /// Today's trades; empty if there are none. Takes the interactive token.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    fn trades<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Trade>, Error>> {
+        let _ = token;
+        not_offered("trade book")
+    }
+
+    /// What is held for delivery. Takes the interactive token.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    fn holdings<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Holding>, Error>> {
+        let _ = token;
+        not_offered("holdings")
+    }
+
+    /// Whose account it is. Takes the interactive token. Some brokers allow about one call a day.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    fn profile<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Profile, Error>> {
+        let _ = token;
+        not_offered("profile")
+    }
+
+    /// Sends an order and returns the broker's number of it. That is no acceptance: the order book tells.
+    /// Never repeats anything. Takes the interactive token, as all that follows.
+    ///
+    /// # Errors
+    /// Any [`Error`]; where [`Error::is_unclear`], the order may have been placed.
+    fn place<'a>(&'a self, token: &'a Token, order: &'a NewOrder) -> BoxFuture<'a, Result<String, Error>> {
+        let _ = (token, order);
+        not_offered("orders")
+    }
+
+    /// Asks for an order's change.
+    ///
+    /// # Errors
+    /// As [`Self::place`].
+    fn modify<'a>(&'a self, token: &'a Token, change: &'a OrderChange) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = (token, change);
+        not_offered("orders")
+    }
+
+    /// Asks for an order's cancellation. `unique_id` may be empty.
+    ///
+    /// # Errors
+    /// As [`Self::place`].
+    fn cancel<'a>(
+        &'a self,
+        token: &'a Token,
+        id: &'a str,
+        unique_id: &'a str,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = (token, id, unique_id);
+        not_offered("orders")
+    }
+
+    /// Asks for the cancellation of every order that stands, of one instrument.
+    ///
+    /// # Errors
+    /// As [`Self::place`].
+    fn cancel_all<'a>(
+        &'a self,
+        token: &'a Token,
+        instrument: InstrumentId,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = (token, instrument);
+        not_offered("orders")
+    }
+
+    /// Sends a cover order: an entry (limit `price`) and its stop (`trigger`).
+    ///
+    /// # Errors
+    /// As [`Self::place`].
+    fn place_cover<'a>(
+        &'a self,
+        token: &'a Token,
+        order: &'a NewOrder,
+    ) -> BoxFuture<'a, Result<CoverIds, Error>> {
+        let _ = (token, order);
+        not_offered("cover orders")
+    }
+
+    /// Asks for the end of a cover order, by the number of its stop.
+    ///
+    /// # Errors
+    /// As [`Self::place`].
+    fn exit_cover<'a>(&'a self, token: &'a Token, id: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = (token, id);
+        not_offered("cover orders")
+    }
+
+    /// Sends a bracket order and returns the broker's number of its entry.
+    ///
+    /// # Errors
+    /// As [`Self::place`].
+    fn place_bracket<'a>(
+        &'a self,
+        token: &'a Token,
+        order: &'a BracketOrder,
+    ) -> BoxFuture<'a, Result<String, Error>> {
+        let _ = (token, order);
+        not_offered("bracket orders")
+    }
+
+    /// Asks for the end of a bracket order, by the number of its entry.
+    ///
+    /// # Errors
+    /// As [`Self::place`].
+    fn exit_bracket<'a>(&'a self, token: &'a Token, id: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = (token, id);
+        not_offered("bracket orders")
+    }
+
+    /// Asks for a position's conversion into another product.
+    ///
+    /// # Errors
+    /// As [`Self::place`].
+    fn convert<'a>(&'a self, token: &'a Token, what: &'a Conversion) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = (token, what);
+        not_offered("conversion")
+    }
+
+    /// Asks for a position's closing.
+    ///
+    /// # Errors
+    /// As [`Self::place`].
+    fn square_off<'a>(&'a self, token: &'a Token, what: &'a SquareOff) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = (token, what);
+        not_offered("square off")
+    }
+
+    /// The intervals that [`Self::history`] knows.
+    fn intervals(&self) -> &'static [Interval] {
+        &[]
+    }
+
+    /// The most IST calendar days that one [`Self::history`] request of an interval may span; at least one.
+    fn history_days(&self, interval: Interval) -> u32 {
+        let _ = interval;
+        1
+    }
+
+    /// Bars of one instrument, oldest first, from the start of the IST day `from` to the end of the day `to`.
+    /// Takes the market token. Empty if there are none. What is not finished yet may be missing or growing.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    fn history<'a>(
+        &'a self,
+        token: &'a Token,
+        instrument: InstrumentId,
+        interval: Interval,
+        from: Date,
+        to: Date,
+    ) -> BoxFuture<'a, Result<Vec<Bar>, Error>> {
+        let _ = (token, instrument, interval, from, to);
+        not_offered("history")
+    }
+
     /// Opens the socket that tells of the account's own events (orders, trades, the session's
     /// end). Takes the interactive token.
     ///
@@ -161,6 +341,12 @@ pub trait Broker: Send + Sync + 'static {
     /// # Errors
     /// Any [`Error`].
     fn logout<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>>;
+}
+
+/// What an adapter answers to a call that it does not have.
+fn not_offered<'a, T: Send + 'a>(what: &str) -> BoxFuture<'a, Result<T, Error>> {
+    let error = Error::NotConfigured(format!("this broker offers no {what}"));
+    Box::pin(async move { Err(error) })
 }
 
 /// Why a feed ended.
@@ -212,6 +398,12 @@ impl fmt::Display for FeedEnd {
 pub enum AccountEvent {
     /// The broker has let us in.
     Joined,
+    /// An order has changed, or is new.
+    Order(Box<Order>),
+    /// Something was traded. The order's own event comes beside it, before or after.
+    Trade(Box<Trade>),
+    /// A position has changed.
+    Position(Box<Position>),
     /// An event that is not read yet, by its name (`order`, `trade`, `position`, …).
     Other(String),
 }

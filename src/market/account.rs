@@ -108,6 +108,89 @@ pub struct Position {
     pub unrealized: Option<Money>,
 }
 
+/// What is held for delivery, by ISIN: brokers name neither symbol nor price.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Whose it is; empty where the broker does not say.
+    pub account: String,
+    /// Which security.
+    pub isin: String,
+    /// Its number in NSE's cash segment, if it has one.
+    pub nse_code: Option<u32>,
+    /// Its number in BSE's cash segment, if it has one.
+    pub bse_code: Option<u32>,
+    /// Units held.
+    pub quantity: i64,
+    /// Of these, sold or blocked today; `None` where the broker does not say.
+    pub used: Option<i64>,
+    /// Of these, pledged.
+    pub collateral: Option<i64>,
+    /// At what average they were bought, where the broker knows.
+    pub average: Option<Price>,
+}
+
+/// Who the account belongs to. Personal data: `Debug` shows none of it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// The client's code.
+    pub client_id: String,
+    /// The person's or firm's name.
+    pub name: String,
+    /// Whether it deals for the firm itself; `None` where the broker does not say.
+    pub is_pro: Option<bool>,
+    /// Whether it is an investor's; `None` where the broker does not say.
+    pub is_investor: Option<bool>,
+    /// The venue's names of the segments that it may trade in.
+    pub segments: Vec<String>,
+}
+
+impl fmt::Debug for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Profile")
+            .field("is_pro", &self.is_pro)
+            .field("is_investor", &self.is_investor)
+            .field("segments", &self.segments)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A change of a position's product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conversion {
+    /// In what.
+    pub instrument: InstrumentId,
+    /// Units to convert, above zero.
+    pub quantity: i64,
+    /// Which position.
+    pub view: PositionView,
+    /// The broker's product now.
+    pub from: String,
+    /// The broker's product afterwards.
+    pub to: String,
+}
+
+/// How much of a position is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SquareOffSize {
+    /// So many units.
+    Units(i64),
+    /// So many per cent, 1 to 100.
+    Percent(u8),
+}
+
+/// The closing of a position by the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SquareOff {
+    /// In what.
+    pub instrument: InstrumentId,
+    /// The broker's product.
+    pub product: String,
+    /// Which position.
+    pub view: PositionView,
+    /// How much of it.
+    pub size: SquareOffSize,
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -2,6 +2,7 @@
 //! Pure values; no I/O, no async (but the handle that shares a master), no serde.
 
 pub mod account;
+pub mod bar;
 pub mod calendar;
 mod instrument;
 pub mod master;
@@ -9,12 +10,17 @@ pub mod order;
 mod price;
 mod tick;
 
-pub use account::{Funds, Money, Position, PositionView};
+pub use account::{
+    Conversion, Funds, Holding, Money, Position, PositionView, Profile, SquareOff, SquareOffSize,
+};
+pub use bar::{Bar, Interval};
 pub use calendar::{Calendar, MarketState, TimeOfDay};
 pub use instrument::{Exchange, InstrumentId, Segment};
 pub use master::{Instrument, InstrumentKind, Master, MasterBuilder, MasterHandle, Right};
-pub use order::{Order, OrderKind, OrderStatus, Side};
+pub use order::{
+    BracketOrder, CoverIds, NewOrder, Order, OrderChange, OrderKind, OrderStatus, OrderUpdate, Side, Trade,
+};
 pub use price::{Price, SCALE as PRICE_SCALE};
 pub use tick::{
-    Bar, DEPTH_LEVELS, Depth, DepthSide, Kind, KindSet, LastTrade, Level, OpenInterest, Quote, Tick, TickBody,
+    DEPTH_LEVELS, Depth, DepthSide, Kind, KindSet, LastTrade, Level, OpenInterest, Quote, Tick, TickBody,
 };

@@ -2,7 +2,7 @@
 //! Not a frame: how consumers see it is `protocol`.
 
 use crate::clock::UnixNanos;
-use crate::market::{InstrumentId, Price};
+use crate::market::{Bar, InstrumentId, Price};
 
 /// Levels of depth a side that XTS sends.
 pub const DEPTH_LEVELS: usize = 5;
@@ -127,23 +127,6 @@ pub struct Depth {
 pub struct OpenInterest {
     /// Open contracts times their size.
     pub open_interest: i64,
-}
-
-/// A finished bar.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Bar {
-    /// Start of the bar.
-    pub start: UnixNanos,
-    /// First price.
-    pub open: Price,
-    /// Highest price.
-    pub high: Price,
-    /// Lowest price.
-    pub low: Price,
-    /// Last price.
-    pub close: Price,
-    /// Traded quantity within the bar, in units.
-    pub volume: i64,
 }
 
 /// A kind of data that is subscribed from a broker as a whole.

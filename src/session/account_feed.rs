@@ -126,6 +126,9 @@ async fn read(
         };
         match event {
             Ok(AccountEvent::Joined) => debug!("the broker has let the account's socket in"),
+            Ok(AccountEvent::Order(_)) => shared.meters.account_event("order"),
+            Ok(AccountEvent::Trade(_)) => shared.meters.account_event("trade"),
+            Ok(AccountEvent::Position(_)) => shared.meters.account_event("position"),
             Ok(AccountEvent::Other(name)) => shared.meters.account_event(&name),
             Err(FeedEnd::Logout(words)) => {
                 let how = format!("the broker said logout on the account's socket: {words}");

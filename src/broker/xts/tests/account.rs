@@ -90,7 +90,7 @@ async fn a_dropped_wait_loses_nothing() {
         // Polled once and thrown away, over and over.
         match feed.next().now_or_never() {
             Some(Ok(AccountEvent::Other(name))) => got.push(name),
-            Some(Ok(AccountEvent::Joined)) => panic!("nobody said so"),
+            Some(Ok(other)) => panic!("nobody said {other:?}"),
             Some(Err(end)) => break end,
             None => {
                 dropped += 1;

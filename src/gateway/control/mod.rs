@@ -1,7 +1,11 @@
 //! What the HTTP port needs of the rest of the program. Implemented on the session's side and
 //! wired in `app`, so that the gateway knows neither sessions nor brokers.
 
+mod desk;
+
 use futures::future::BoxFuture;
+
+pub use desk::{Desk, DeskError, Placer};
 
 use crate::clock::UnixNanos;
 use crate::market::{Exchange, MarketState};
