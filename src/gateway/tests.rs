@@ -19,12 +19,15 @@ use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::auth::{ConsumerKeys, Scopes};
+use super::auth::{ConsumerKeys, Scope, Scopes};
 use super::*;
 use crate::clock::{Clock as _, SystemClock, UnixNanos};
 use crate::hub::{FeedId, FeedState, Hub, Publisher};
 use crate::market::master::{MasterBuilder, MasterHandle};
-use crate::market::{Depth, InstrumentId, LastTrade, Level, Price, Quote, Segment, Tick, TickBody};
+use crate::market::{
+    Depth, InstrumentId, LastTrade, Level, Order, OrderKind, OrderStatus, OrderUpdate, Price, Quote, Segment,
+    Side, Tick, TickBody,
+};
 use crate::store::Store;
 
 /// The longest any wait may take. Generous: the machine may be busy.
@@ -384,7 +387,6 @@ async fn what_is_wrong_is_said_in_the_protocols_codes() {
         (r#"{"action":"subscribe"}"#, "INVALID_PARAMETERS"),
         (r#"{"action":"subscribe","symbols":["NSE:S1"]}"#, "INVALID_PARAMETERS"),
         (r#"{"action":"unsubscribe"}"#, "INVALID_PARAMETERS"),
-        (r#"{"action":"subscribe_orders"}"#, "BROKER_ERROR"),
     ] {
         client.socket.send(Message::text(frame)).await.unwrap();
         let answer = client.next().await;
@@ -883,5 +885,69 @@ async fn under_full_load_newcomers_are_served_and_revoked_keys_are_closed() {
     rig.gateway.stop(Duration::from_secs(5)).await;
     for reader in readers {
         timeout(PATIENCE, reader).await.unwrap().unwrap();
+    }
+}
+
+fn order_update(id: &str) -> OrderUpdate {
+    let order = Order {
+        id: id.to_owned(),
+        exchange_id: String::new(),
+        unique_id: String::new(),
+        account: String::new(),
+        instrument: instrument(1),
+        symbol: "S1-EQ".to_owned(),
+        side: Side::Sell,
+        kind: OrderKind::Limit,
+        product: "MIS".to_owned(),
+        validity: "DAY".to_owned(),
+        quantity: 1,
+        filled: 0,
+        left: 1,
+        price: Price::from_rupees(10),
+        trigger: Price::default(),
+        average: None,
+        status: OrderStatus::Open,
+        reason: String::new(),
+        placed_at: None,
+        updated_at: None,
+    };
+    OrderUpdate { account: "default".into(), order }
+}
+
+#[tokio::test]
+async fn orders_are_told_to_those_who_asked_and_may_know() {
+    let rig = Rig::start().await;
+    let mut witness = rig.authenticated().await;
+    witness.ask(json!({"action": "subscribe_orders"})).await;
+    let mut told = rig.authenticated().await;
+    let mut silent = rig.authenticated().await;
+    let ack = told.ask(json!({"action": "subscribe_orders", "request_id": 3})).await;
+    assert_eq!(
+        ack,
+        json!({"type": "subscribe_orders", "status": "success", "message": "Subscribed to order updates", "request_id": 3})
+    );
+    let ticks_only = rig.keys.create("ticks", [Scope::Feed].into_iter().collect()).await.unwrap();
+    let mut curious = rig.connect().await;
+    curious.authenticate(ticks_only.expose()).await;
+    let refusal = curious.ask(json!({"action": "subscribe_orders"})).await;
+    assert_eq!(code(&refusal), "AUTHENTICATION_ERROR");
+    assert_eq!(refusal["message"], "This API key has no scope \"account\"");
+
+    rig.hub.publish_order(order_update("1"));
+    rig.hub.publish_order(order_update("2"));
+    for id in ["1", "2"] {
+        let frame = told.next().await;
+        assert_eq!((&frame["type"], &frame["orderid"]), (&json!("order_update"), &json!(id)));
+        assert_eq!((&frame["user_id"], &frame["mode"]), (&json!("alice"), &json!("live")));
+        assert_eq!((&frame["symbol"], &frame["exchange"]), (&json!("S1"), &json!("NSE")));
+    }
+    told.ask(json!({"action": "unsubscribe_orders"})).await;
+    rig.hub.publish_order(order_update("3"));
+    // It has been told to all who want it, once one has it.
+    for id in ["1", "2", "3"] {
+        assert_eq!(witness.next().await["orderid"], id);
+    }
+    for client in [&mut told, &mut silent, &mut curious] {
+        assert_eq!(client.ask(json!({"action": "ping"})).await["type"], "pong");
     }
 }

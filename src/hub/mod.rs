@@ -27,7 +27,7 @@ use crate::hub::mailbox::Mailbox;
 use crate::hub::publisher::Memory;
 use crate::hub::queue::Queue;
 use crate::hub::topic::{Change, Table};
-use crate::market::{InstrumentId, KindSet};
+use crate::market::{InstrumentId, KindSet, OrderUpdate};
 
 /// Number of a feed; an account's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -257,6 +257,11 @@ impl Hub {
     /// Forgets a refusal: it will be asked for again.
     pub fn clear_rejection(&self, instrument: InstrumentId) {
         lock(&self.0.rejected).remove(&instrument);
+    }
+
+    /// Tells every shard of an order's change.
+    pub fn publish_order(&self, update: OrderUpdate) {
+        self.broadcast(&ShardEvent::Order(Arc::new(update)));
     }
 
     fn broadcast(&self, event: &ShardEvent) {

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::hub::batch::Batch;
 use crate::hub::{FeedId, FeedState, ShardId};
-use crate::market::InstrumentId;
+use crate::market::{InstrumentId, OrderUpdate};
 
 /// What a shard is told.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub enum ShardEvent {
         /// The broker's words.
         message: Arc<str>,
     },
+    /// An order of an account has changed.
+    Order(Arc<OrderUpdate>),
     /// A feed's state has changed.
     FeedState(FeedId, FeedState),
 }

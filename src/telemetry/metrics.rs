@@ -52,6 +52,13 @@ pub const TOKEN_STORE_FAILURES: &str = "tickgate_token_store_failures_total";
 pub const ACTOR_RESTARTS: &str = "tickgate_actor_restarts_total";
 /// Times that somebody else's login ended our session, by `account` and `product`.
 pub const SESSIONS_REPLACED: &str = "tickgate_sessions_replaced_total";
+/// Changes of orders told to consumers, by `account` and `source` (event, book).
+pub const ORDER_UPDATES: &str = "tickgate_order_updates_total";
+/// Readings of the order book for changes that no event told of, by `account` and `outcome`.
+pub const ORDER_RECONCILIATIONS: &str = "tickgate_order_reconciliations_total";
+/// Orders and changes of orders asked of the broker, by `account`, `action` and `outcome` (done, refused,
+/// unclear).
+pub const ORDER_REQUESTS: &str = "tickgate_order_requests_total";
 /// 1 while the account's own socket (orders, trades, the session's end) is open, by `account`.
 pub const ACCOUNT_FEED_UP: &str = "tickgate_account_feed_up";
 /// Events of the account's own socket, by `account` and `event`.

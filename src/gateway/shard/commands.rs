@@ -106,20 +106,16 @@ impl Shard<'_> {
                 self.unsubscribe(slot, &symbols, request_id);
             }
             (Command::UnsubscribeAll { request_id }, Some(_)) => self.unsubscribe_all(slot, request_id),
-            (Command::SubscribeOrders { .. }, Some(_)) => {
-                self.answer(slot, |out| {
-                    frames::error("BROKER_ERROR", "order updates are not offered yet", out);
-                });
+            (Command::SubscribeOrders { request_id }, Some(user)) => {
+                self.subscribe_orders(slot, &user, request_id);
             }
-            (Command::UnsubscribeOrders { request_id }, Some(_)) => {
-                self.answer(slot, |out| frames::unsubscribe_orders_ack(request_id, out));
-            }
+            (Command::UnsubscribeOrders { request_id }, Some(_)) => self.unsubscribe_orders(slot, request_id),
         }
         true
     }
 
     /// Queues a text frame that `write` makes.
-    fn answer(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
+    pub(super) fn answer(&mut self, slot: u32, write: impl FnOnce(&mut Vec<u8>)) {
         if let Some(member) = self.fanout.get_mut(slot)
             && member.state.is_open()
         {

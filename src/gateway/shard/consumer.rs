@@ -88,6 +88,8 @@ pub(crate) struct Consumer {
     pub(crate) reader: Reader,
     pub(crate) waiting: Option<Box<Waiting>>,
     pub(crate) waker: Waker,
+    /// It wants to be told of orders.
+    pub(crate) orders: bool,
     /// It was not read because of [`Self::is_paused`].
     pub(crate) unread: bool,
     /// Since when its phase lasts.
@@ -125,6 +127,7 @@ impl Consumer {
             reader: Reader::default(),
             waiting: None,
             waker: Waker::from(Arc::clone(flag)),
+            orders: false,
             unread: false,
             since: now,
             alive_at: now,

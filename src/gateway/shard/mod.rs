@@ -11,6 +11,7 @@ mod ending;
 mod fanout;
 #[cfg(test)]
 mod model_tests;
+mod order_stream;
 mod reading;
 mod ready;
 mod renaming;
@@ -282,6 +283,7 @@ impl<'a> Shard<'a> {
         self.deliver();
         match other {
             Some(ShardEvent::Rejected { instrument, message }) => self.on_rejected(instrument, &message),
+            Some(ShardEvent::Order(update)) => self.on_order_update(&update),
             // Consumers are told of a feed's state only if they ask for it.
             Some(ShardEvent::FeedState(..) | ShardEvent::Batch(_)) | None => {}
         }

@@ -151,6 +151,15 @@ pub fn supported_brokers(broker: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b"],\"count\":1}");
 }
 
+/// Acknowledges `subscribe_orders`.
+pub fn subscribe_orders_ack(request_id: Option<&RawValue>, out: &mut Vec<u8>) {
+    out.extend_from_slice(
+        b"{\"type\":\"subscribe_orders\",\"status\":\"success\",\"message\":\"Subscribed to order updates\"",
+    );
+    push_raw(b",\"request_id\":", request_id, out);
+    out.push(b'}');
+}
+
 /// Acknowledges `unsubscribe_orders`, which can only succeed.
 pub fn unsubscribe_orders_ack(request_id: Option<&RawValue>, out: &mut Vec<u8>) {
     out.extend_from_slice(
@@ -283,6 +292,11 @@ mod tests {
             json!({"status":"error","code":"SUBSCRIPTION_REJECTED","message":"no","symbol":"SBIN","exchange":"NSE"})
         );
         assert_eq!(written(|out| auth_error("Invalid API key", out))["type"], "auth");
+        assert_eq!(
+            written(|out| subscribe_orders_ack(Some(&id), out)),
+            json!({"type":"subscribe_orders","status":"success","message":"Subscribed to order updates",
+                "request_id":"r-7"})
+        );
         assert_eq!(written(|out| unsubscribe_orders_ack(None, out))["type"], "unsubscribe_orders");
     }
 
