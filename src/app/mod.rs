@@ -193,6 +193,7 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
             clock: Arc::clone(&clock),
             data_dir: config.data_dir.clone(),
             settings: config.session.clone(),
+            orders: config.orders.clone(),
             seed: rand::random(),
         })
     }));

@@ -49,6 +49,8 @@ pub struct Config {
     pub sim: sim::Settings,
     /// Logins and the feed.
     pub session: session::Settings,
+    /// Whether and which orders may be sent.
+    pub orders: session::OrderSettings,
     /// Both consumer-facing ports.
     pub gateway: gateway::Settings,
     /// Logging.
@@ -63,6 +65,7 @@ impl Default for Config {
             accounts: vec![Account::default()],
             sim: sim::Settings::default(),
             session: session::Settings::default(),
+            orders: session::OrderSettings::default(),
             gateway: gateway::Settings::default(),
             log: telemetry::log::Settings::default(),
         }

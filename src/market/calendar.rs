@@ -16,7 +16,7 @@ use crate::clock::UnixNanos;
 use crate::market::Exchange;
 
 /// IST is UTC+05:30 all year round.
-const IST_OFFSET_SECS: i64 = 5 * 3600 + 30 * 60;
+pub const IST_OFFSET_SECS: i64 = 5 * 3600 + 30 * 60;
 const DAY_SECS: i64 = 86_400;
 
 /// Whether an exchange trades at a moment.

@@ -2,6 +2,7 @@
 //! (`logout`), and in time of orders and trades. Not the market-data feed, and no actor: it asks
 //! for tokens as everybody does.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +14,17 @@ use crate::backoff::Backoff;
 use crate::broker::{AccountEvent, AccountFeed, Class, Error, FeedEnd};
 use crate::session::TokenDesk;
 use crate::session::messages::{Asker, SessionReplaced, TokenError};
+use crate::session::orders::follow;
 use crate::session::shared::Shared;
 use crate::token::{Product, Token, TokenEpoch};
 
 /// Longest time between two asks for a token.
 const LONGEST_NAP: Duration = Duration::from_mins(5);
+
+/// How long before or after a trade its order's own event may come. Without one the book is asked.
+const ORDER_EVENT_PATIENCE: Duration = Duration::from_secs(2);
+/// Trades that wait for it.
+const MAX_TRADED: usize = 1_000;
 
 /// Why there is no socket now, and what that means for the next try.
 enum Ended {
@@ -98,6 +105,8 @@ async fn once(
         Ok(feed) => {
             info!("the account's socket is open");
             shared.meters.account_feed_up.set(1.0);
+            // Whatever happened while there was none.
+            shared.orders.ask();
             read(shared, tokens, &token, feed, rotations).await
         }
         Err(error) if error.class() == Class::NeedsToken => {
@@ -119,15 +128,35 @@ async fn read(
     mut feed: Box<dyn AccountFeed>,
     rotations: &mut watch::Receiver<TokenEpoch>,
 ) -> Ended {
+    let mut traded = VecDeque::<(Instant, String)>::new();
     loop {
+        let due = traded.front().map(|(at, _)| *at + ORDER_EVENT_PATIENCE);
         let event = tokio::select! {
             event = feed.next() => event,
             _ = rotations.changed() => return Ended::Rotated,
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                if let Some((at, order)) = traded.pop_front()
+                    && !shared.orders.heard_since(&order, at - ORDER_EVENT_PATIENCE)
+                {
+                    shared.orders.ask();
+                }
+                continue;
+            }
         };
         match event {
             Ok(AccountEvent::Joined) => debug!("the broker has let the account's socket in"),
-            Ok(AccountEvent::Order(_)) => shared.meters.account_event("order"),
-            Ok(AccountEvent::Trade(_)) => shared.meters.account_event("trade"),
+            Ok(AccountEvent::Order(order)) => {
+                shared.meters.account_event("order");
+                follow::on_event(shared, *order);
+            }
+            Ok(AccountEvent::Trade(trade)) => {
+                shared.meters.account_event("trade");
+                if traded.len() < MAX_TRADED {
+                    traded.push_back((Instant::now(), trade.order_id));
+                } else {
+                    shared.orders.ask();
+                }
+            }
             Ok(AccountEvent::Position(_)) => shared.meters.account_event("position"),
             Ok(AccountEvent::Other(name)) => shared.meters.account_event(&name),
             Err(FeedEnd::Logout(words)) => {

@@ -7,7 +7,9 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use crate::broker::{Broker, Class, Error};
-use crate::market::{Funds, InstrumentId, Kind, Order, Position, PositionView, Tick};
+use crate::market::{
+    Funds, Holding, InstrumentId, Kind, Order, Position, PositionView, Profile, Tick, Trade,
+};
 use crate::session::SessionHandle;
 use crate::session::messages::{Asker, TokenError, TokenRefused};
 use crate::token::{Product, Token};
@@ -21,6 +23,9 @@ pub enum CallError {
     /// The broker refused the call, or could not be reached.
     #[error(transparent)]
     Broker(#[from] Error),
+    /// What was asked for cannot be; nothing was sent.
+    #[error("{0}")]
+    Range(String),
 }
 
 impl CallError {
@@ -29,6 +34,7 @@ impl CallError {
         match self {
             Self::Token(error) => error.class(),
             Self::Broker(error) => error.class(),
+            Self::Range(_) => Class::Refused,
         }
     }
 }
@@ -39,7 +45,7 @@ impl SessionHandle {
     /// # Errors
     /// Any [`CallError`].
     pub async fn order_book(&self) -> Result<Vec<Order>, CallError> {
-        self.read("order book", Product::Interactive, |broker, token| {
+        self.read(Asker::Call("order book"), Product::Interactive, |broker, token| {
             async move { broker.order_book(&token).await }.boxed()
         })
         .await
@@ -50,7 +56,7 @@ impl SessionHandle {
     /// # Errors
     /// Any [`CallError`].
     pub async fn positions(&self, view: PositionView) -> Result<Vec<Position>, CallError> {
-        self.read("positions", Product::Interactive, move |broker, token| {
+        self.read(Asker::Call("positions"), Product::Interactive, move |broker, token| {
             async move { broker.positions(&token, view).await }.boxed()
         })
         .await
@@ -61,8 +67,54 @@ impl SessionHandle {
     /// # Errors
     /// Any [`CallError`].
     pub async fn funds(&self) -> Result<Funds, CallError> {
-        self.read("funds", Product::Interactive, |broker, token| {
+        self.read(Asker::Call("funds"), Product::Interactive, |broker, token| {
             async move { broker.funds(&token).await }.boxed()
+        })
+        .await
+    }
+
+    /// Today's trades.
+    ///
+    /// # Errors
+    /// Any [`CallError`].
+    pub async fn trades(&self) -> Result<Vec<Trade>, CallError> {
+        self.read(Asker::Call("trade book"), Product::Interactive, |broker, token| {
+            async move { broker.trades(&token).await }.boxed()
+        })
+        .await
+    }
+
+    /// What is held for delivery.
+    ///
+    /// # Errors
+    /// Any [`CallError`].
+    pub async fn holdings(&self) -> Result<Vec<Holding>, CallError> {
+        self.read(Asker::Call("holdings"), Product::Interactive, |broker, token| {
+            async move { broker.holdings(&token).await }.boxed()
+        })
+        .await
+    }
+
+    /// Whose account it is. Some brokers allow about one call a day.
+    ///
+    /// # Errors
+    /// Any [`CallError`].
+    pub async fn profile(&self) -> Result<Profile, CallError> {
+        self.read(Asker::Call("profile"), Product::Interactive, |broker, token| {
+            async move { broker.profile(&token).await }.boxed()
+        })
+        .await
+    }
+
+    /// Every state an order has had today, oldest first.
+    ///
+    /// # Errors
+    /// Any [`CallError`].
+    pub async fn order_history(&self, id: &str) -> Result<Vec<Order>, CallError> {
+        let id: Arc<str> = id.into();
+        self.read(Asker::Call("order history"), Product::Interactive, move |broker, token| {
+            let id = Arc::clone(&id);
+            async move { broker.order_history(&token, &id).await }.boxed()
         })
         .await
     }
@@ -77,7 +129,7 @@ impl SessionHandle {
         let per_request = self.shared.deps.broker.limits().per_request.max(1);
         for batch in instruments.chunks(per_request) {
             let batch: Arc<[InstrumentId]> = batch.into();
-            let read = self.read("quotes", Product::Market, move |broker, token| {
+            let read = self.read(Asker::Call("quotes"), Product::Market, move |broker, token| {
                 let batch = Arc::clone(&batch);
                 async move { broker.quotes(&token, kind, &batch).await }.boxed()
             });
@@ -91,13 +143,12 @@ impl SessionHandle {
     ///
     /// # Cancel safety
     /// Dropping the future ends the call.
-    async fn read<T>(
+    pub(super) async fn read<T>(
         &self,
-        name: &'static str,
+        asker: Asker,
         product: Product,
         call: impl Fn(Arc<dyn Broker>, Token) -> BoxFuture<'static, Result<T, Error>>,
     ) -> Result<T, CallError> {
-        let asker = Asker::Call(name);
         let deps = &self.shared.deps;
         let token = self.tokens.get(product, None, asker).await?.token;
         let refused = token.epoch;
@@ -117,7 +168,7 @@ impl SessionHandle {
         Ok(answered?)
     }
 
-    async fn in_time<T>(&self, call: BoxFuture<'static, Result<T, Error>>) -> Result<T, Error> {
+    pub(super) async fn in_time<T>(&self, call: BoxFuture<'static, Result<T, Error>>) -> Result<T, Error> {
         let patience = self.shared.deps.settings.request_timeout();
         let late = || Err(Error::Network("the call was not answered in time".to_owned()));
         tokio::time::timeout(patience, call).await.unwrap_or_else(|_| late())

@@ -5,10 +5,12 @@ mod account_feed;
 mod app_key;
 mod calls;
 mod feed_task;
+mod history;
 mod loader;
 pub mod machine;
 mod messages;
 mod night;
+mod orders;
 mod settings;
 mod shared;
 mod slot;
@@ -34,6 +36,7 @@ use tracing::{Instrument as _, error, info};
 pub use calls::CallError;
 pub use loader::{MasterKeeper, keep_master};
 pub use messages::TokenError;
+pub use orders::{By, OrderError, OrderSettings};
 pub use settings::{OnReplaced, OpaqueTokens, Settings};
 pub use shared::Deps;
 pub use spread::Spread;
@@ -46,6 +49,8 @@ use crate::session::supervise::{AbortOnDrop, ChildGuard, Obituary, RestartBudget
 use crate::session::token_actor::TokenActor;
 use crate::token::{Product, Token, TokenEpoch};
 
+/// How long a stop waits for orders under way.
+const ORDER_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the actors may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an asker waits for a token actor to be there.
@@ -95,6 +100,9 @@ async fn supervise(
 ) {
     let _account_feed = AbortOnDrop::new(tokio::spawn(
         account_feed::run(Arc::clone(&shared), tokens.clone()).instrument(shared.span()),
+    ));
+    let _orders = AbortOnDrop::new(tokio::spawn(
+        orders::follow::run(Arc::clone(&shared), tokens.clone()).instrument(shared.span()),
     ));
     let settings = &shared.deps.settings;
     let mut budget = RestartBudget::new(settings.restart_budget, settings.restart_window());
@@ -239,8 +247,10 @@ impl SessionHandle {
         actor.send(Report).await.unwrap_or(Err(GONE))
     }
 
-    /// Stops the feed and the actors; returns when they have.
+    /// Stops the feed and the actors; returns when they have. Orders under way are waited for, since what
+    /// became of them is yet to be found out and written down.
     pub async fn stop(&self) {
+        self.shared.in_flight.ended(ORDER_PATIENCE).await;
         self.stop.send_replace(true);
         // Failed is over too.
         let _ = self.life.clone().wait_for(|life| *life != Life::Running).await;

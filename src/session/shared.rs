@@ -15,6 +15,8 @@ use crate::hub::{FeedId, Hub};
 use crate::market::{Calendar, Exchange, InstrumentId, MarketState, MasterHandle, Segment};
 use crate::session::feed_task::{PlaneHandle, plane};
 use crate::session::machine::Generation;
+use crate::session::orders::follow::Follower;
+use crate::session::orders::{InFlight, Marks, OrderSettings};
 use crate::session::settings::Settings;
 use crate::session::slot::Memory;
 use crate::session::spread::Spread;
@@ -55,6 +57,8 @@ pub struct Deps {
     pub data_dir: PathBuf,
     /// `[session]`.
     pub settings: Settings,
+    /// `[orders]`.
+    pub orders: OrderSettings,
     /// Seed of the back-offs' jitter.
     pub seed: u64,
 }
@@ -73,6 +77,12 @@ pub(crate) struct Shared {
     pub(crate) meters: Meters,
     /// Moves when a login brought a token for the interactive product, or a person ended it.
     pub(crate) interactive: watch::Sender<TokenEpoch>,
+    /// What is known of the account's orders.
+    pub(crate) orders: Follower,
+    pub(crate) marks: Marks,
+    pub(crate) in_flight: InFlight,
+    /// Where what must go on runs, whoever asked for it.
+    pub(crate) runtime: tokio::runtime::Handle,
     plane: Mutex<PlaneHandle>,
     memories: Mutex<[Option<Memory>; 2]>,
     epochs: AtomicU64,
@@ -87,6 +97,10 @@ impl Shared {
             meters: Meters::new(&deps.account),
             interactive: watch::Sender::new(TokenEpoch(0)),
             memories: Mutex::default(),
+            orders: Follower::new(&deps.account),
+            marks: Marks::new(deps.seed.wrapping_add(808)),
+            in_flight: InFlight::default(),
+            runtime: tokio::runtime::Handle::current(),
             plane: Mutex::new(plane(deps.hub.publisher(deps.feed))),
             epochs: AtomicU64::new(0),
             generations: AtomicU64::new(0),
@@ -270,6 +284,22 @@ impl Meters {
     pub(crate) fn account_event(&self, event: &str) {
         let account = self.account.clone();
         metrics::counter!(names::ACCOUNT_EVENTS, "account" => account, "event" => event.to_owned())
+            .increment(1);
+    }
+
+    pub(crate) fn order_update(&self, source: &'static str) {
+        metrics::counter!(names::ORDER_UPDATES, "account" => self.account.clone(), "source" => source)
+            .increment(1);
+    }
+
+    pub(crate) fn order_reconciliation(&self, outcome: &'static str) {
+        metrics::counter!(names::ORDER_RECONCILIATIONS, "account" => self.account.clone(), "outcome" => outcome)
+            .increment(1);
+    }
+
+    pub(crate) fn order_request(&self, action: &'static str, outcome: &'static str) {
+        let account = self.account.clone();
+        metrics::counter!(names::ORDER_REQUESTS, "account" => account, "action" => action, "outcome" => outcome)
             .increment(1);
     }
 

@@ -155,6 +155,7 @@ impl Outside {
             clock,
             data_dir: self.data_dir().to_owned(),
             settings: self.settings.clone(),
+            orders: session::OrderSettings::default(),
             seed: 11,
         });
         let key = TopicKey {

@@ -136,6 +136,7 @@ fn start(dir: &TempDir, venues: &[Venue]) -> Sessions {
             calendar: Calendar::new(),
             data_dir: dir.path().to_owned(),
             settings: session::Settings { restart_budget: 2, ..session::Settings::default() },
+            orders: session::OrderSettings::default(),
             seed: 7,
         })
     }))

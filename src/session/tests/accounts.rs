@@ -37,6 +37,7 @@ fn start_two(outside: &Outside, brokers: &[FakeBroker; 2]) -> Two {
             calendar: outside.calendar,
             data_dir: outside.dir.path().to_owned(),
             settings: outside.settings.clone(),
+            orders: outside.orders.clone(),
             seed: 7 + at as u64,
         })
     });

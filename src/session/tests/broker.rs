@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use jiff::civil::Date;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -18,8 +19,11 @@ use crate::broker::{
     Subscribed,
 };
 use crate::clock::{Clock, UnixNanos};
+use crate::market::calendar::ist_date;
 use crate::market::{
-    Funds, InstrumentId, Kind, LastTrade, Order, Position, PositionView, Price, Quote, Tick, TickBody,
+    Bar, BracketOrder, Conversion, CoverIds, Funds, Holding, InstrumentId, Interval, Kind, LastTrade,
+    NewOrder, Order, OrderChange, OrderKind, OrderStatus, Position, PositionView, Price, Profile, Quote,
+    Segment, Side, SquareOff, Tick, TickBody, Trade,
 };
 use crate::secret::Secret;
 use crate::session::subscriptions::Operation;
@@ -92,6 +96,31 @@ pub(crate) struct World {
     pub(crate) downloads: u32,
     pub(crate) account_feed: Option<mpsc::UnboundedSender<Result<AccountEvent, FeedEnd>>>,
     pub(crate) new_credentials: bool,
+    /// The order book.
+    pub(crate) book: Vec<Order>,
+    /// The order book has been read so often.
+    pub(crate) order_books: u32,
+    /// What was asked of orders, in order: every call that got as far as a good token.
+    pub(crate) asked: Vec<String>,
+    /// What becomes of the next of these.
+    pub(crate) fates: VecDeque<Fate>,
+    /// Tokens that orders are refused with, before anything else.
+    pub(crate) refuse_orders: u32,
+    /// Bars by slice, and the slices asked for.
+    pub(crate) bars: Vec<Bar>,
+    pub(crate) slices: Vec<(Date, Date)>,
+    pub(crate) history_days: u32,
+    pub(crate) touchline: Option<Quote>,
+}
+
+/// What becomes of an order.
+pub(crate) enum Fate {
+    /// Done, but the answer is lost: never comes, or an error comes in its place.
+    DoneUnsaid(Option<Error>),
+    /// Never done, and no answer comes.
+    LostOnTheWay,
+    /// The broker answers with this, and nothing is done.
+    Fails(Error),
 }
 
 impl World {
@@ -157,6 +186,38 @@ impl FakeBroker {
         Err(refused())
     }
 
+    /// One request that changes something: `work` is what it does.
+    async fn change<T>(
+        &self,
+        token: &Token,
+        words: String,
+        work: impl FnOnce(&mut World) -> T,
+    ) -> Result<T, Error> {
+        {
+            let mut world = self.world();
+            if world.refuse_orders > 0 {
+                world.refuse_orders -= 1;
+                return Err(refused());
+            }
+        }
+        self.check(token)?;
+        let (done, fails) = {
+            let mut world = self.world();
+            world.asked.push(words);
+            match world.fates.pop_front() {
+                None => return Ok(work(&mut world)),
+                Some(Fate::Fails(error)) => return Err(error),
+                Some(Fate::LostOnTheWay) => (None, None),
+                Some(Fate::DoneUnsaid(error)) => (Some(work(&mut world)), error),
+            }
+        };
+        drop(done);
+        match fails {
+            Some(error) => Err(error),
+            None => std::future::pending().await,
+        }
+    }
+
     fn book(&self, token: &Token) -> Result<(), Error> {
         let mut world = self.world();
         world.book_calls += 1;
@@ -173,6 +234,32 @@ impl FakeBroker {
 
 pub(crate) fn refused() -> Error {
     Error::InvalidToken { code: "e-session-0007".to_owned(), description: "Invalid Token".to_owned() }
+}
+
+/// A limit order for ten that stands.
+pub(crate) fn order(id: &str, mark: &str) -> Order {
+    Order {
+        id: id.to_owned(),
+        exchange_id: String::new(),
+        unique_id: mark.to_owned(),
+        account: "TEST01".to_owned(),
+        instrument: InstrumentId { segment: Segment::NseCash, code: 2885 },
+        symbol: "RELIANCE-EQ".to_owned(),
+        side: Side::Buy,
+        kind: OrderKind::Limit,
+        product: "MIS".to_owned(),
+        validity: "DAY".to_owned(),
+        quantity: 10,
+        filled: 0,
+        left: 10,
+        price: Price::from_rupees(100),
+        trigger: Price::default(),
+        average: None,
+        status: OrderStatus::Open,
+        reason: String::new(),
+        placed_at: None,
+        updated_at: None,
+    }
 }
 
 pub(crate) fn tick(instrument: InstrumentId, rupees: i64, at: UnixNanos) -> Tick {
@@ -341,13 +428,164 @@ impl Broker for FakeBroker {
             let asked_at = self.clock.now();
             self.check(token)?;
             self.world().quotes.extend_from_slice(instruments);
+            if let Some(quote) = self.world().touchline {
+                let with =
+                    |i: &InstrumentId| Tick { body: TickBody::Quote(quote), ..tick(*i, 200, asked_at) };
+                return Ok(instruments.iter().map(with).collect());
+            }
             Ok(instruments.iter().map(|i| tick(*i, 200, asked_at)).collect())
         }
         .boxed()
     }
 
     fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
+        async move {
+            self.world().order_books += 1;
+            self.book(token)?;
+            Ok(self.world().book.clone())
+        }
+        .boxed()
+    }
+
+    fn trades<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Trade>, Error>> {
         async move { self.book(token).map(|()| Vec::new()) }.boxed()
+    }
+
+    fn holdings<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Holding>, Error>> {
+        async move { self.book(token).map(|()| Vec::new()) }.boxed()
+    }
+
+    fn profile<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Profile, Error>> {
+        async move { self.book(token).map(|()| Profile::default()) }.boxed()
+    }
+
+    fn order_history<'a>(
+        &'a self,
+        token: &'a Token,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
+        async move {
+            self.book(token)?;
+            Ok(self.world().book.iter().filter(|order| order.id == id).cloned().collect())
+        }
+        .boxed()
+    }
+
+    fn place<'a>(&'a self, token: &'a Token, new: &'a NewOrder) -> BoxFuture<'a, Result<String, Error>> {
+        let work = |world: &mut World| {
+            let id = (world.book.len() + 1).to_string();
+            world.book.push(Order { side: new.side, quantity: new.quantity, ..order(&id, &new.unique_id) });
+            id
+        };
+        self.change(token, format!("place {}", new.unique_id), work).boxed()
+    }
+
+    fn place_cover<'a>(
+        &'a self,
+        token: &'a Token,
+        new: &'a NewOrder,
+    ) -> BoxFuture<'a, Result<CoverIds, Error>> {
+        let work = |world: &mut World| {
+            world.book.push(Order { side: Side::Sell, ..order("C2", &new.unique_id) });
+            world.book.push(Order { side: Side::Buy, ..order("C1", &new.unique_id) });
+            CoverIds { entry: "C1".to_owned(), exit: "C2".to_owned() }
+        };
+        self.change(token, "cover".to_owned(), work).boxed()
+    }
+
+    fn place_bracket<'a>(
+        &'a self,
+        token: &'a Token,
+        new: &'a BracketOrder,
+    ) -> BoxFuture<'a, Result<String, Error>> {
+        let work = |world: &mut World| {
+            world.book.push(order("B1", &new.entry.unique_id));
+            "B1".to_owned()
+        };
+        self.change(token, "bracket".to_owned(), work).boxed()
+    }
+
+    fn modify<'a>(&'a self, token: &'a Token, to: &'a OrderChange) -> BoxFuture<'a, Result<(), Error>> {
+        let work = |world: &mut World| {
+            for order in world.book.iter_mut().filter(|order| order.id == to.id) {
+                (order.quantity, order.price) = (to.quantity, to.price);
+            }
+        };
+        self.change(token, format!("modify {} {}", to.id, to.unique_id), work).boxed()
+    }
+
+    fn cancel<'a>(
+        &'a self,
+        token: &'a Token,
+        id: &'a str,
+        unique_id: &'a str,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        let work = move |world: &mut World| {
+            for order in world.book.iter_mut().filter(|order| order.id == id) {
+                order.status = OrderStatus::Cancelled;
+            }
+        };
+        self.change(token, format!("cancel {id} {unique_id}"), work).boxed()
+    }
+
+    fn cancel_all<'a>(
+        &'a self,
+        token: &'a Token,
+        instrument: InstrumentId,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        let work = move |world: &mut World| {
+            for order in world.book.iter_mut().filter(|order| order.instrument == instrument) {
+                order.status = OrderStatus::Cancelled;
+            }
+        };
+        self.change(token, "cancel_all".to_owned(), work).boxed()
+    }
+
+    fn exit_cover<'a>(&'a self, token: &'a Token, id: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        let work = move |world: &mut World| {
+            for order in world.book.iter_mut().filter(|order| order.id == id) {
+                order.status = OrderStatus::Filled;
+            }
+        };
+        self.change(token, format!("exit_cover {id}"), work).boxed()
+    }
+
+    fn exit_bracket<'a>(&'a self, token: &'a Token, id: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        self.change(token, format!("exit_bracket {id}"), |_| ()).boxed()
+    }
+
+    fn convert<'a>(&'a self, token: &'a Token, _: &'a Conversion) -> BoxFuture<'a, Result<(), Error>> {
+        self.change(token, "convert".to_owned(), |_| ()).boxed()
+    }
+
+    fn square_off<'a>(&'a self, token: &'a Token, _: &'a SquareOff) -> BoxFuture<'a, Result<(), Error>> {
+        self.change(token, "square_off".to_owned(), |_| ()).boxed()
+    }
+
+    fn intervals(&self) -> &'static [Interval] {
+        const { &[Interval::minutes(1), Interval::Day, Interval::Week, Interval::Month] }
+    }
+
+    fn history_days(&self, interval: Interval) -> u32 {
+        if interval.is_intraday() { self.world().history_days.max(1) } else { 1000 }
+    }
+
+    fn history<'a>(
+        &'a self,
+        token: &'a Token,
+        _: InstrumentId,
+        _: Interval,
+        from: Date,
+        to: Date,
+    ) -> BoxFuture<'a, Result<Vec<Bar>, Error>> {
+        async move {
+            self.check(token)?;
+            let mut world = self.world();
+            world.slices.push((from, to));
+            let within = |bar: &&Bar| (from..=to).contains(&ist_date(bar.start));
+            Ok(world.bars.iter().filter(within).copied().collect())
+        }
+        .boxed()
     }
 
     fn positions<'a>(

@@ -63,6 +63,7 @@ fn several(outside: &Outside, brokers: &[&FakeBroker]) -> Several {
             calendar: outside.calendar,
             data_dir: outside.dir.path().to_owned(),
             settings: outside.settings.clone(),
+            orders: crate::session::OrderSettings::default(),
             seed: 7 + at as u64,
         })
     };

@@ -7,6 +7,7 @@ mod calls;
 mod feed;
 mod lifecycle;
 mod master;
+mod orders;
 mod tokens;
 mod year;
 
@@ -23,7 +24,7 @@ use crate::protocol::Mode;
 use crate::secret::Secret;
 use crate::session::tests::broker::FakeBroker;
 use crate::session::{
-    Deps, MasterKeeper, SessionHandle, SessionStatus, Settings, Spread, keep_master, start,
+    Deps, MasterKeeper, OrderSettings, SessionHandle, SessionStatus, Settings, Spread, keep_master, start,
 };
 use crate::store::Store;
 use crate::store::audit::Audit;
@@ -71,6 +72,7 @@ struct Outside {
     clock: Arc<dyn Clock>,
     broker: FakeBroker,
     settings: Settings,
+    orders: OrderSettings,
     calendar: Calendar,
 }
 
@@ -82,6 +84,7 @@ impl Outside {
             broker: FakeBroker::new(Arc::clone(&clock)),
             clock,
             settings: Settings::default(),
+            orders: OrderSettings { enabled: true, ..OrderSettings::default() },
             calendar: Calendar::new(),
         }
     }
@@ -115,6 +118,7 @@ impl Outside {
             calendar: self.calendar,
             data_dir: data_dir.to_owned(),
             settings: self.settings.clone(),
+            orders: self.orders.clone(),
             seed: 7,
         });
         let keeper = keep_master(std::slice::from_ref(&session));

@@ -1,0 +1,85 @@
+//! Looks in the broker's books for what became of a request that it did not answer.
+//! Only reads; nothing is sent again.
+
+use std::time::Duration;
+
+use crate::market::{Order, OrderStatus};
+use crate::session::SessionHandle;
+use crate::session::orders::OrderError;
+use crate::session::orders::send::Lost;
+
+/// Time before each look: the broker may still be at work on it.
+const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+/// For all looks together.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What the looks brought, if not what was looked for.
+pub(super) enum Seen {
+    /// The book was read, and it was not there.
+    Missing,
+    /// The book could not be read; why.
+    Unread(String),
+}
+
+impl SessionHandle {
+    /// Reads the order book until `found` finds something in it, a few times.
+    pub(super) async fn look<T>(&self, mut found: impl FnMut(&[Order]) -> Option<T>) -> Result<T, Seen> {
+        let mut seen = Seen::Unread("no answer in time".to_owned());
+        let looking = async {
+            for pause in PAUSES {
+                tokio::time::sleep(pause).await;
+                match self.order_book().await {
+                    Ok(orders) => {
+                        if let Some(found) = found(&orders) {
+                            return Some(found);
+                        }
+                        seen = Seen::Missing;
+                    }
+                    // One that was read says more than one that was not.
+                    Err(why) if !matches!(seen, Seen::Missing) => seen = Seen::Unread(why.to_string()),
+                    Err(_) => {}
+                }
+            }
+            None
+        };
+        let looked = tokio::time::timeout(PATIENCE, looking).await;
+        looked.ok().flatten().ok_or(seen)
+    }
+
+    /// Says that nobody knows. `what` names the request, `missing` what it means that the book does not show it.
+    pub(super) fn unclear(
+        &self,
+        what: &str,
+        mark: &str,
+        lost: &Lost,
+        seen: &Seen,
+        missing: &str,
+    ) -> OrderError {
+        let known = match seen {
+            Seen::Missing => missing.to_owned(),
+            Seen::Unread(why) => format!("the order book could not be read ({why})"),
+        };
+        let at = lost.sent_at.in_india();
+        let with_mark = if mark.is_empty() { String::new() } else { format!(" with the mark {mark}") };
+        let message = format!(
+            "the broker did not say what became of {what}, sent at {at}{with_mark} ({}); {known}; it may still \
+             take effect and was not repeated: look into the order book before sending it again",
+            lost.why
+        );
+        OrderError::Unclear { message, unique_id: mark.to_owned(), sent_at: lost.sent_at }
+    }
+}
+
+/// The orders of a mark.
+pub(super) fn marked<'a>(orders: &'a [Order], mark: &'a str) -> impl Iterator<Item = &'a Order> {
+    orders.iter().filter(move |order| !mark.is_empty() && order.unique_id == mark)
+}
+
+/// An order that was found: its number, unless it was refused.
+pub(super) fn number_of(order: Order) -> Result<String, OrderError> {
+    if order.status == OrderStatus::Rejected {
+        let why = if order.reason.is_empty() { "no reason given" } else { &order.reason };
+        return Err(OrderError::NotDone(format!("order {} was rejected: {why}", order.id)));
+    }
+    Ok(order.id)
+}
