@@ -5,3 +5,4 @@ pub mod command;
 pub mod frames;
 pub mod market_data;
 mod number;
+pub mod rest;
