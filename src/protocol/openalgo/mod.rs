@@ -5,4 +5,5 @@ pub mod command;
 pub mod frames;
 pub mod market_data;
 mod number;
+pub mod orders;
 pub mod rest;
