@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use super::decimal::Decimal;
 use super::names;
-use crate::market::{Master, Order, OrderKind, OrderStatus, Price, Side};
+use crate::market::{Master, Order, OrderKind, Price};
+use crate::protocol::openalgo::orders as words;
 
 /// One order. The members from `filled_quantity` on are beyond OpenAlgo's.
 #[derive(Clone, Debug, Serialize)]
@@ -20,8 +21,8 @@ pub struct OrderRow<'a> {
     pub quantity: i64,
     /// Zero for a market order, whatever the broker writes.
     pub price: Decimal,
-    pub pricetype: Cow<'a, str>,
-    pub order_status: Cow<'a, str>,
+    pub pricetype: &'a str,
+    pub order_status: &'static str,
     pub trigger_price: Decimal,
     pub timestamp: String,
     pub filled_quantity: i64,
@@ -35,15 +36,15 @@ pub struct OrderRow<'a> {
 pub fn order_row<'a>(master: &'a Master, order: &'a Order) -> OrderRow<'a> {
     let (exchange, symbol) = names::name(master, order.instrument, &order.symbol);
     OrderRow {
-        action: action(order.side),
+        action: words::action(order.side),
         symbol,
         exchange: exchange.as_str(),
         orderid: &order.id,
         product: &order.product,
         quantity: order.quantity,
         price: if order.kind == OrderKind::Market { Decimal::ZERO } else { order.price.into() },
-        pricetype: pricetype(&order.kind),
-        order_status: status(&order.status),
+        pricetype: words::price_type(&order.kind),
+        order_status: words::status(&order.status),
         trigger_price: order.trigger.into(),
         timestamp: names::ist_text(order.placed_at.or(order.updated_at)),
         filled_quantity: order.filled,
@@ -56,36 +57,6 @@ pub fn order_row<'a>(master: &'a Master, order: &'a Order) -> OrderRow<'a> {
 /// An average as an order's row shows it.
 pub fn average(order: &Order, average: Option<Price>) -> Decimal {
     average.map_or(Decimal::ZERO, Decimal::from).rounded(names::average_places(order.instrument.segment))
-}
-
-/// OpenAlgo's word for a side.
-pub const fn action(side: Side) -> &'static str {
-    match side {
-        Side::Buy => "BUY",
-        Side::Sell => "SELL",
-    }
-}
-
-fn pricetype(kind: &OrderKind) -> Cow<'_, str> {
-    Cow::Borrowed(match kind {
-        OrderKind::Market => "MARKET",
-        OrderKind::Limit => "LIMIT",
-        OrderKind::StopLimit => "SL",
-        OrderKind::StopMarket => "SL-M",
-        OrderKind::Unknown(other) => other,
-    })
-}
-
-/// OpenAlgo's five words. One that the broker alone knows is shown as it is, in small letters like the others.
-fn status(status: &OrderStatus) -> Cow<'_, str> {
-    Cow::Borrowed(match status {
-        OrderStatus::Pending | OrderStatus::Open | OrderStatus::PartiallyFilled => "open",
-        OrderStatus::TriggerPending => "trigger pending",
-        OrderStatus::Filled => "complete",
-        OrderStatus::Cancelled => "cancelled",
-        OrderStatus::Rejected => "rejected",
-        OrderStatus::Unknown(other) => return Cow::Owned(other.to_lowercase()),
-    })
 }
 
 /// How many orders there are of each sort.
@@ -107,7 +78,7 @@ pub fn statistics(rows: &[OrderRow<'_>]) -> OrderStatistics {
         total_buy_orders: count(&|row| row.action == "BUY"),
         total_sell_orders: count(&|row| row.action == "SELL"),
         total_completed_orders: count(&|row| row.order_status == "complete"),
-        total_open_orders: count(&|row| matches!(&*row.order_status, "open" | "trigger pending")),
+        total_open_orders: count(&|row| matches!(row.order_status, "open" | "trigger pending")),
         total_rejected_orders: count(&|row| row.order_status == "rejected"),
     }
 }
@@ -118,6 +89,7 @@ mod tests {
 
     use super::super::fixtures::{UNKNOWN, master, order, price};
     use super::*;
+    use crate::market::{OrderStatus, Side};
 
     #[test]
     fn the_row_of_an_order() {

@@ -85,13 +85,12 @@ fn computed(position: &Position, ltp: Option<Price>) -> Option<i128> {
     // In cash a unit counts once per rupee, also where the broker does not say so.
     let is_cash = matches!(position.instrument.segment, Segment::NseCash | Segment::BseCash);
     let multiplier = position.multiplier.filter(|m| *m > 0).or_else(|| is_cash.then_some(1)).map(i128::from);
-    let amount = match position.net_amount {
-        Some(money) => i128::from(money.as_micros()) * 1_000,
-        None => {
-            let sold = worth(position.sold?, position.sell_average?);
-            let bought = worth(position.bought?, position.buy_average?);
-            sold.checked_sub(bought)?.checked_mul(multiplier?)?
-        }
+    let amount = if let Some(money) = position.net_amount {
+        i128::from(money.as_micros()) * 1_000
+    } else {
+        let sold = worth(position.sold?, position.sell_average?);
+        let bought = worth(position.bought?, position.buy_average?);
+        sold.checked_sub(bought)?.checked_mul(multiplier?)?
     };
     if position.quantity == 0 {
         return Some(amount);

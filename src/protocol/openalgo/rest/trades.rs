@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::decimal::Decimal;
 use super::names;
-use super::orders::action;
 use crate::market::{Master, Price, Trade};
+use crate::protocol::openalgo::orders::action;
 
 /// One trade.
 #[derive(Clone, Debug, Serialize)]
