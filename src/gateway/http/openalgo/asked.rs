@@ -1,0 +1,172 @@
+//! One request about an account, and its answer, apart from HTTP: what stands in its body and what it may use.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Map, Value, json};
+
+use super::orders::Turns;
+use crate::gateway::auth::Scope;
+use crate::gateway::control::{Desk, DeskError, Placer};
+use crate::market::{Exchange, InstrumentId, InstrumentKind, Master, MasterHandle};
+
+/// One endpoint below `/api/v1`; all take `POST` with a JSON object.
+#[derive(Clone, Copy)]
+pub(super) struct Endpoint {
+    pub(super) path: &'static str,
+    /// What the key must be for.
+    pub(super) scope: Scope,
+    /// One line for people.
+    pub(super) about: &'static str,
+    /// Members of the body that must be there, besides `apikey`.
+    pub(super) required: &'static [&'static str],
+    /// Members that may be there.
+    pub(super) optional: &'static [&'static str],
+    pub(super) run: fn(Asked) -> BoxFuture<'static, Reply>,
+}
+
+/// A request whose key is good and has the endpoint's scope.
+#[derive(Clone)]
+pub(super) struct Asked {
+    pub(super) desk: Arc<dyn Desk>,
+    pub(super) masters: MasterHandle,
+    pub(super) turns: Turns,
+    /// The key's name.
+    pub(super) key: String,
+    pub(super) body: Arc<Map<String, Value>>,
+}
+
+/// An answer: JSON and its HTTP status.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) body: Box<RawValue>,
+}
+
+/// Why there is no success to tell of.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Failed {
+    pub(super) status: u16,
+    pub(super) message: String,
+    /// Members beside `status` and `message`.
+    pub(super) more: Map<String, Value>,
+}
+
+impl Asked {
+    /// The account that is named; `None`: the only one.
+    pub(super) fn account(&self) -> Result<Option<&str>, Failed> {
+        match self.body.get("account") {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(name)) if name.is_empty() => Ok(None),
+            Some(Value::String(name)) => Ok(Some(name)),
+            Some(_) => Err(Failed::bad("account: Not a valid string.")),
+        }
+    }
+
+    /// On whose behalf an order is sent.
+    pub(super) fn placer(&self, strategy: &str) -> Placer {
+        Placer { key: self.key.clone(), strategy: strategy.to_owned() }
+    }
+
+    /// The instrument list.
+    pub(super) fn master(&self) -> Result<Arc<Master>, Failed> {
+        self.masters.load().ok_or_else(|| Failed::new(503, "instrument list not loaded yet"))
+    }
+}
+
+/// The instrument of a name, if it can be traded.
+pub(super) fn tradable(master: &Master, exchange: &str, symbol: &str) -> Result<InstrumentId, Failed> {
+    let known = Exchange::parse(exchange)
+        .ok_or_else(|| Failed::bad(format!("exchange: there is no exchange {exchange:?} here")))?;
+    let id = master
+        .resolve(known, symbol)
+        .ok_or_else(|| Failed::bad(format!("Symbol '{symbol}' not found for exchange '{exchange}'.")))?;
+    if master.get(id).is_some_and(|instrument| instrument.kind == InstrumentKind::Index) {
+        return Err(Failed::bad(format!("{exchange}:{symbol} is an index, which cannot be traded")));
+    }
+    Ok(id)
+}
+
+impl Reply {
+    pub(super) fn new(status: u16, body: &impl Serialize) -> Self {
+        match to_raw_value(body) {
+            Ok(body) => Self { status, body },
+            Err(error) => {
+                tracing::error!(%error, "an answer cannot be written as JSON");
+                Self { status: 500, body: RawValue::NULL.to_owned() }
+            }
+        }
+    }
+
+    /// `{"status":"success","data":…}`.
+    pub(super) fn data(data: &impl Serialize) -> Self {
+        #[derive(Serialize)]
+        struct Data<'a, T> {
+            status: &'static str,
+            data: &'a T,
+        }
+        Self::new(200, &Data { status: "success", data })
+    }
+}
+
+impl From<Result<Self, Failed>> for Reply {
+    fn from(result: Result<Self, Failed>) -> Self {
+        result.unwrap_or_else(|failed| failed.reply())
+    }
+}
+
+impl Failed {
+    pub(super) fn new(status: u16, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), more: Map::new() }
+    }
+
+    /// 400.
+    pub(super) fn bad(message: impl Into<String>) -> Self {
+        Self::new(400, message)
+    }
+
+    /// With another member.
+    pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The members of an error's body, or of an entry of a list of results.
+    pub(super) fn members(&self) -> Map<String, Value> {
+        let mut members = self.more.clone();
+        members.insert("status".to_owned(), json!("error"));
+        members.insert("message".to_owned(), json!(self.message));
+        members
+    }
+
+    pub(super) fn reply(&self) -> Reply {
+        Reply::new(self.status, &self.members())
+    }
+}
+
+impl From<DeskError> for Failed {
+    fn from(error: DeskError) -> Self {
+        let message = error.to_string();
+        match error {
+            DeskError::NoAccount(_) | DeskError::WhichAccount(_) | DeskError::Refused(_) => {
+                Self::new(400, message)
+            }
+            // Orders are switched off, or there are no keys for the account.
+            DeskError::NotConfigured(_) | DeskError::NoSession(_) => Self::new(403, message),
+            DeskError::Busy { retry_after, .. } => {
+                let failed = Self::new(429, message);
+                match retry_after {
+                    Some(after) => failed.with("retry_after", after.as_secs().max(1)),
+                    None => failed,
+                }
+            }
+            DeskError::Failed(_) => Self::new(502, message),
+            DeskError::Unclear { unique_id, .. } => {
+                let failed = Self::new(504, message).with("outcome", "unknown");
+                if unique_id.is_empty() { failed } else { failed.with("unique_id", unique_id) }
+            }
+        }
+    }
+}

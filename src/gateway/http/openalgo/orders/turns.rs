@@ -1,0 +1,290 @@
+//! Orders that depend on a position: smart orders, and the closing of positions.
+//!
+//! Two of them at once for one position would both act on what it was before either. So they take turns, and
+//! each waits for what the one before it has sent: until that order is done with and the position shows it. If
+//! that takes long, the request is refused, and nothing is sent.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{Mutex as Turn, RwLock};
+use tokio::time::Instant;
+
+use super::super::asked::{Asked, Failed, Reply};
+use super::super::fields::Fields;
+use super::request::OrderRequest;
+use crate::gateway::control::DeskError;
+use crate::market::{InstrumentId, Master, NewOrder, Order, OrderKind, Position, PositionView, Price, Side};
+use crate::protocol::openalgo::rest::names;
+use crate::protocol::openalgo::rest::smart::{self, Decision};
+
+/// Looks at the books for what the last order has become.
+const LOOKS: usize = 4;
+const PAUSE: Duration = Duration::from_millis(500);
+/// After this, an order that is in no book is taken for one that never was.
+const GRACE: Duration = Duration::from_mins(1);
+
+/// A position: the account as it was named, instrument, product.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    account: String,
+    instrument: InstrumentId,
+    product: String,
+}
+
+/// What was sent last for a position.
+#[derive(Clone, Debug)]
+struct Sent {
+    /// The broker's number; `None` if it did not say.
+    id: Option<String>,
+    /// The order's mark, where that is all there is.
+    unique_id: String,
+    /// The position before it.
+    before: i64,
+    side: Side,
+    at: Instant,
+}
+
+/// Whose turn it is, and what was sent last; shared by all requests.
+#[derive(Clone, Default)]
+pub(in super::super::super) struct Turns {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Smart orders of different positions go side by side, the closing of all positions goes alone.
+    all: RwLock<()>,
+    each: Mutex<HashMap<Key, Arc<Turn<()>>>>,
+    sent: Mutex<HashMap<Key, Sent>>,
+}
+
+impl Turns {
+    fn turn(&self, key: &Key) -> Arc<Turn<()>> {
+        let mut each = self.shared.each.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that nobody waits for need not be kept.
+        each.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(each.entry(key.clone()).or_default())
+    }
+
+    fn sent(&self, of: impl Fn(&Key) -> bool) -> Vec<(Key, Sent)> {
+        let sent = self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.iter().filter(|(key, _)| of(key)).map(|(key, sent)| (key.clone(), sent.clone())).collect()
+    }
+
+    fn remember(&self, key: Key, sent: Sent) {
+        self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner).insert(key, sent);
+    }
+
+    fn forget(&self, key: &Key) {
+        self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}
+
+pub(super) async fn place_smart(asked: &Asked) -> Result<Reply, Failed> {
+    let (request, wanted) = OrderRequest::read_with(&asked.body, 0, |fields| {
+        fields.required("position_size");
+        fields.whole("position_size", i64::MIN).unwrap_or(0)
+    })?;
+    let master = asked.master()?;
+    let instrument = request.instrument(&master)?;
+    let key = key(asked, instrument, &request.terms.product)?;
+
+    let _side_by_side = asked.turns.shared.all.read().await;
+    let turn = asked.turns.turn(&key);
+    let _alone = turn.lock().await;
+    let positions = settled(asked, |other| *other == key).await?;
+    let now = size_of(&positions, &key)?;
+    let decision = smart::decide(now, wanted, request.side, request.quantity)
+        .ok_or_else(|| Failed::bad("position_size: too far from the position's size"))?;
+    let Decision::Send { side, quantity } = decision else {
+        return Ok(Reply::new(200, &json!({"status": "success", "message": decision.words()})));
+    };
+    let order = request.order_of(&master, instrument, side, quantity)?;
+    let id = send(asked, key, now, order, &request.strategy).await?;
+    Ok(Reply::new(200, &json!({"status": "success", "orderid": id})))
+}
+
+/// All positions, or those of the symbol (and product) that the body names.
+pub(super) async fn close_positions(asked: &Asked) -> Result<Reply, Failed> {
+    let mut fields = Fields::of(&asked.body);
+    let strategy = fields.text("strategy");
+    let (symbol, exchange) = (fields.optional_text("symbol"), fields.optional_text("exchange"));
+    let product = fields.optional_text("product").map(|product| product.to_ascii_uppercase());
+    fields.finish()?;
+    if symbol.is_some() != exchange.is_some() {
+        return Err(Failed::bad("symbol and exchange go together"));
+    }
+    let (master, account) = (asked.master()?, asked.account()?.unwrap_or_default());
+
+    let _alone = asked.turns.shared.all.write().await;
+    let positions = settled(asked, |key| key.account == account).await?;
+    let is_meant = |position: &&Position| {
+        let (at, name) = names::name(&master, position.instrument, &position.symbol);
+        symbol.as_ref().is_none_or(|symbol| *symbol == name)
+            && exchange.as_ref().is_none_or(|exchange| exchange == at.as_str())
+            && product.as_ref().is_none_or(|product| *product == position.product)
+    };
+    let open: Vec<_> = positions.iter().filter(|p| p.quantity != 0).filter(is_meant).collect();
+    if open.is_empty() {
+        return Ok(Reply::new(200, &json!({"status": "success", "message": "No Open Positions Found"})));
+    }
+    let (mut closed, mut failures, mut first_status) = (Vec::new(), Vec::new(), None);
+    for position in open {
+        let mut entry = described(&master, position);
+        match close(asked, position, &strategy).await {
+            Ok(id) => {
+                entry["orderid"] = json!(id);
+                closed.push(entry);
+            }
+            Err(failed) => {
+                first_status.get_or_insert(failed.status);
+                if let Value::Object(entry) = &mut entry {
+                    entry.extend(failed.members());
+                }
+                failures.push(entry);
+            }
+        }
+    }
+    let Some(status) = first_status else {
+        let body =
+            json!({"status": "success", "message": "All Open Positions Squared Off", "orders": closed});
+        return Ok(Reply::new(200, &body));
+    };
+    let names: Vec<_> = failures
+        .iter()
+        .map(|f| format!("{} ({}): {}", text(&f["symbol"]), text(&f["product"]), text(&f["message"])))
+        .collect();
+    let message = format!(
+        "{} of {} positions were not closed: {}",
+        names.len(),
+        names.len() + closed.len(),
+        names.join("; ")
+    );
+    let failed = Failed::new(status, message);
+    Err(failed.with("orders", closed).with("failures", failures))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn described(master: &Master, position: &Position) -> Value {
+    let (exchange, symbol) = names::name(master, position.instrument, &position.symbol);
+    json!({"symbol": symbol, "exchange": exchange.as_str(), "product": position.product})
+}
+
+/// Sends the opposite of a position at the market.
+async fn close(asked: &Asked, position: &Position, strategy: &str) -> Result<String, Failed> {
+    let key = key(asked, position.instrument, &position.product)?;
+    let quantity = position
+        .quantity
+        .checked_abs()
+        .ok_or_else(|| Failed::new(502, "the broker's quantity is beyond all reason"))?;
+    let order = NewOrder {
+        instrument: position.instrument,
+        side: if position.quantity > 0 { Side::Sell } else { Side::Buy },
+        kind: OrderKind::Market,
+        product: position.product.clone(),
+        validity: "DAY".to_owned(),
+        quantity,
+        disclosed: 0,
+        price: Price::ZERO,
+        trigger: Price::ZERO,
+        unique_id: String::new(),
+    };
+    send(asked, key, position.quantity, order, strategy).await
+}
+
+fn key(asked: &Asked, instrument: InstrumentId, product: &str) -> Result<Key, Failed> {
+    let account = asked.account()?.unwrap_or_default().to_owned();
+    Ok(Key { account, instrument, product: product.to_owned() })
+}
+
+/// Sends an order and remembers it, unless it is known not to be.
+async fn send(
+    asked: &Asked,
+    key: Key,
+    before: i64,
+    order: NewOrder,
+    strategy: &str,
+) -> Result<String, Failed> {
+    let (side, by) = (order.side, asked.placer(strategy));
+    let mut sent = Sent { id: None, unique_id: String::new(), before, side, at: Instant::now() };
+    match asked.desk.place(asked.account()?, order, &by).await {
+        Ok(id) => {
+            sent.id = Some(id.clone());
+            asked.turns.remember(key, sent);
+            Ok(id)
+        }
+        Err(error) => {
+            if let DeskError::Unclear { unique_id, .. } = &error {
+                sent.unique_id.clone_from(unique_id);
+                asked.turns.remember(key, sent);
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// The positions, once they show what was sent last for those in question.
+async fn settled(asked: &Asked, of: impl Fn(&Key) -> bool) -> Result<Vec<Position>, Failed> {
+    let account = asked.account()?;
+    for look in 1.. {
+        let sent = asked.turns.sent(&of);
+        if sent.is_empty() {
+            break;
+        }
+        let orders = asked.desk.order_book(account).await?;
+        // After the orders: a position that is older than its order's end would be acted on twice.
+        let positions = asked.desk.positions(account, PositionView::Net).await?;
+        let mut waits_for = None;
+        for (key, sent) in sent {
+            match sent.state(&orders, size_of(&positions, &key)?, look == LOOKS) {
+                None => asked.turns.forget(&key),
+                Some(why) => waits_for = Some(why),
+            }
+        }
+        match waits_for {
+            None => return Ok(positions),
+            Some(why) if look == LOOKS => return Err(Failed::new(409, why)),
+            Some(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+    Ok(asked.desk.positions(account, PositionView::Net).await?)
+}
+
+impl Sent {
+    /// What is still to be waited for. At the `last` look a position counts as it is: others trade in it too.
+    fn state(&self, orders: &[Order], size: i64, last: bool) -> Option<String> {
+        let is_it = |order: &&Order| match &self.id {
+            Some(id) => order.id == *id,
+            None => !self.unique_id.is_empty() && order.unique_id == self.unique_id,
+        };
+        let Some(order) = orders.iter().find(is_it) else {
+            let name = self.id.as_deref().unwrap_or(&self.unique_id);
+            return (self.at.elapsed() < GRACE)
+                .then(|| format!("an earlier order for this position, {name}, is not in the order book yet; nothing was sent"));
+        };
+        if !order.status.is_final() {
+            return Some(format!(
+                "an earlier order for this position, {}, still stands; cancel it or wait for it; nothing was sent",
+                order.id
+            ));
+        }
+        let filled = if self.side == Side::Buy { order.filled } else { order.filled.saturating_neg() };
+        let shows = self.before.checked_add(filled) == Some(size);
+        (!shows && !last).then(|| "the position does not show the last order yet".to_owned())
+    }
+}
+
+/// The size of a position; brokers may show it in several rows.
+fn size_of(positions: &[Position], key: &Key) -> Result<i64, Failed> {
+    let of_it = positions.iter().filter(|p| p.instrument == key.instrument && p.product == key.product);
+    of_it
+        .map(|position| position.quantity)
+        .try_fold(0_i64, i64::checked_add)
+        .ok_or_else(|| Failed::new(502, "the broker's positions are beyond all reason"))
+}
