@@ -59,7 +59,11 @@ fn write(criterion: &mut Criterion) {
                 websocket::text_frame(&mut out, |out| match mode {
                     Mode::Ltp => market_data::write_ltp(&prefix, &quote.last, Some(quote.volume), recv, out),
                     Mode::Quote => market_data::write_quote(&prefix, quote, Some(1500), recv, out),
-                    Mode::Depth => market_data::write_depth(&prefix, quote, depth, Some(1500), recv, out),
+                    Mode::Depth => {
+                        let beside = market_data::Beside { open_interest: Some(1500), ..Default::default() };
+                        market_data::write_depth(&prefix, quote, depth, &beside, recv, out);
+                    }
+                    Mode::Bar => market_data::write_bar(&prefix, &Default::default(), out),
                 });
                 black_box(&out);
             });

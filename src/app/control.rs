@@ -1,5 +1,6 @@
 //! Shows the session and the feed port to the HTTP port: the one place where all are known.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
@@ -13,7 +14,7 @@ use crate::gateway::control::{
     AccountStatus, ConsumerCount, Control, FeedStatus, MasterStatus, Product, Refused, Rotation, Status,
     TokenStatus,
 };
-use crate::market::{Calendar, Exchange};
+use crate::market::{Calendar, Exchange, MarketPhase, Segment};
 use crate::session::{self, MasterKeeper, SessionStatus, TokenError};
 use crate::token;
 use crate::token::cipher;
@@ -33,6 +34,13 @@ impl Control for Adapter {
     fn status(&self) -> Status {
         let now = self.clock.now();
         let consumers = self.census.take();
+        let mut phases = BTreeMap::<Segment, MarketPhase>::new();
+        for phase in self.sessions.iter().flat_map(|member| member.session.market_phases()) {
+            let known = phases.get(&phase.segment);
+            if known.is_none_or(|known| known.received_at < phase.received_at) {
+                phases.insert(phase.segment, phase);
+            }
+        }
         let sessions: Vec<_> = self.sessions.iter().map(|member| (member, member.session.status())).collect();
         Status {
             accounts: sessions
@@ -50,6 +58,7 @@ impl Control for Adapter {
                 .filter(|exchange| !matches!(exchange, Exchange::NseIndex | Exchange::BseIndex))
                 .map(|exchange| (exchange, self.calendar.state(exchange, now)))
                 .collect(),
+            market_broker: phases.into_values().collect(),
         }
     }
 

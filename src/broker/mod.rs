@@ -15,8 +15,8 @@ pub use error::{Class, Error};
 
 use crate::clock::UnixNanos;
 use crate::market::{
-    Bar, BracketOrder, Conversion, CoverIds, Funds, Holding, InstrumentId, Interval, Kind, NewOrder, Order,
-    OrderChange, Position, PositionView, Profile, SquareOff, Tick, Trade,
+    Bar, BracketOrder, Conversion, CoverIds, Funds, Holding, InstrumentId, Interval, Kind, MarketPhase,
+    NewOrder, Order, OrderChange, Position, PositionView, Profile, SquareOff, Tick, Trade,
 };
 use crate::secret::Secret;
 use crate::token::{AccountFacts, Product, Token};
@@ -453,4 +453,9 @@ pub trait Feed: Send {
 
     /// Takes what was counted since the last call.
     fn take_counts(&mut self) -> FeedCounts;
+
+    /// Takes what the broker said of markets' sessions since the last call, the newest of each.
+    fn take_phases(&mut self) -> Vec<MarketPhase> {
+        Vec::new()
+    }
 }

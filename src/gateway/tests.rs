@@ -22,7 +22,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use super::auth::{ConsumerKeys, Scope, Scopes};
 use super::*;
 use crate::clock::{Clock as _, SystemClock, UnixNanos};
-use crate::hub::{FeedId, FeedState, Hub, Publisher};
+use crate::hub::{FeedId, FeedState, Hub, Part, Publisher};
 use crate::market::master::{MasterBuilder, MasterHandle};
 use crate::market::{
     Depth, InstrumentId, LastTrade, Level, Order, OrderKind, OrderStatus, OrderUpdate, Price, Quote, Segment,
@@ -774,7 +774,7 @@ async fn a_refusal_of_the_broker_is_told_to_its_holders_once() {
         holder.subscribe(&[1, 2], mode).await;
     }
     other.subscribe(&[2], 1).await;
-    rig.hub.reject(instrument(1), "no such scrip");
+    rig.hub.reject(instrument(1), Part::Prices, "no such scrip");
     let expected = json!({"status":"error","code":"SUBSCRIPTION_REJECTED","message":"no such scrip","symbol":"S1","exchange":"NSE"});
     assert_eq!(holder.next().await, expected);
     for client in [&mut holder, &mut other] {
@@ -783,7 +783,7 @@ async fn a_refusal_of_the_broker_is_told_to_its_holders_once() {
     // Who comes later learns it from the answer, until the session tries again.
     let ack = other.subscribe(&[1], 1).await;
     assert_eq!(ack["subscriptions"][0]["message"], "no such scrip");
-    rig.hub.clear_rejection(instrument(1));
+    rig.hub.clear_rejection(instrument(1), Part::Prices);
     assert_eq!(other.subscribe(&[1], 1).await["status"], "success");
 }
 

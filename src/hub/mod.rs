@@ -1,6 +1,7 @@
 //! Takes ticks, encodes each once per topic that somebody holds, hands batches to shards.
 //! Knows no broker, no shard's insides and no socket.
 
+mod bands;
 mod batch;
 mod mailbox;
 mod publisher;
@@ -11,7 +12,7 @@ mod topic;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -28,6 +29,7 @@ use crate::hub::publisher::Memory;
 use crate::hub::queue::Queue;
 use crate::hub::topic::{Change, Table};
 use crate::market::{InstrumentId, KindSet, OrderUpdate};
+use crate::protocol::Mode;
 
 /// Number of a feed; an account's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +60,33 @@ pub enum FeedState {
     },
 }
 
+/// What of an instrument the broker may refuse apart from the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Prices, in whatever mode.
+    Prices,
+    /// Bars.
+    Bars,
+}
+
+impl Part {
+    /// What a mode's frames are made of.
+    pub const fn of(mode: Mode) -> Self {
+        match mode {
+            Mode::Ltp | Mode::Quote | Mode::Depth => Self::Prices,
+            Mode::Bar => Self::Bars,
+        }
+    }
+}
+
+/// Nothing more can be held at the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Maximum capacity reached: the broker grants {budget} subscriptions")]
+pub struct NoRoom {
+    /// Subscriptions that all accounts have together.
+    pub budget: usize,
+}
+
 /// A feed's place at the hub. It outlives the feed's publishers, so that the next one goes on
 /// where the last one ended.
 #[derive(Debug)]
@@ -79,7 +108,9 @@ pub(crate) struct Inner {
     feeds: Mutex<HashMap<FeedId, FeedState>>,
     /// Which feed carries an instrument, where there are several; `None`: each carries all.
     owners: Mutex<Option<HashMap<InstrumentId, FeedId>>>,
-    rejected: Mutex<HashMap<InstrumentId, Arc<str>>>,
+    rejected: Mutex<HashMap<(InstrumentId, Part), Arc<str>>>,
+    /// Slots that the broker grants over all accounts; `usize::MAX` until that is known.
+    budget: AtomicUsize,
 }
 
 /// The meeting point of feeds and shards. Cheap to clone.
@@ -100,13 +131,40 @@ impl Hub {
             feeds: Mutex::default(),
             owners: Mutex::default(),
             rejected: Mutex::default(),
+            budget: AtomicUsize::new(usize::MAX),
         }))
     }
 
     /// Takes a topic for a shard, when its first consumer wants it. The last value, if one is
     /// known, comes to this shard in a batch soon ([`Entry::only`]).
+    ///
+    /// For a topic that is to be had whatever the budget, because another is left for it or because
+    /// the caller is told of a refusal later; else [`Self::try_acquire`].
     pub fn acquire(&self, shard: ShardId, key: TopicKey) -> TopicId {
-        let mut table = lock(&self.0.table);
+        self.take(lock(&self.0.table), shard, key)
+    }
+
+    /// The same, unless it would need a slot at the broker and there is known to be none left. What
+    /// somebody holds already always succeeds. Whoever asks counts for whoever asks next, from
+    /// whichever shard.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn try_acquire(&self, shard: ShardId, key: TopicKey) -> Result<TopicId, NoRoom> {
+        let table = lock(&self.0.table);
+        let budget = self.0.budget.load(Ordering::Relaxed);
+        if table.slots() >= budget && table.needs_slot(&key) {
+            return Err(NoRoom { budget });
+        }
+        Ok(self.take(table, shard, key))
+    }
+
+    /// Says how many slots the broker grants over all accounts.
+    pub fn set_budget(&self, slots: usize) {
+        self.0.budget.store(slots, Ordering::Relaxed);
+    }
+
+    fn take(&self, mut table: MutexGuard<'_, Table>, shard: ShardId, key: TopicKey) -> TopicId {
         if let Some(renamed) = table.call(&key) {
             self.tell(&renamed);
         }
@@ -241,22 +299,22 @@ impl Hub {
         lock(&self.0.feeds).values().any(|state| *state == FeedState::Live)
     }
 
-    /// Notes that the broker refused an instrument, and tells its holders once.
-    pub fn reject(&self, instrument: InstrumentId, message: &str) {
+    /// Notes that the broker refused a part of an instrument, and tells its holders once.
+    pub fn reject(&self, instrument: InstrumentId, part: Part, message: &str) {
         let message: Arc<str> = message.into();
-        if lock(&self.0.rejected).insert(instrument, Arc::clone(&message)).is_none() {
-            self.broadcast(&ShardEvent::Rejected { instrument, message });
+        if lock(&self.0.rejected).insert((instrument, part), Arc::clone(&message)).is_none() {
+            self.broadcast(&ShardEvent::Rejected { instrument, part, message });
         }
     }
 
-    /// Why the broker refuses an instrument, if it does.
-    pub fn rejection(&self, instrument: InstrumentId) -> Option<Arc<str>> {
-        lock(&self.0.rejected).get(&instrument).cloned()
+    /// Why the broker refuses a part of an instrument, if it does.
+    pub fn rejection(&self, instrument: InstrumentId, part: Part) -> Option<Arc<str>> {
+        lock(&self.0.rejected).get(&(instrument, part)).cloned()
     }
 
     /// Forgets a refusal: it will be asked for again.
-    pub fn clear_rejection(&self, instrument: InstrumentId) {
-        lock(&self.0.rejected).remove(&instrument);
+    pub fn clear_rejection(&self, instrument: InstrumentId, part: Part) {
+        lock(&self.0.rejected).remove(&(instrument, part));
     }
 
     /// Tells every shard of an order's change.

@@ -5,14 +5,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::clock::UnixNanos;
+use crate::hub::bands::{Band, Bands};
 use crate::hub::batch::{Batch, Entry};
 use crate::hub::mailbox::Mailbox;
 use crate::hub::queue::ShardEvent;
 use crate::hub::topic::{Change, Encoding, Topic};
 use crate::hub::{FeedId, Inner, ShardId, lock};
-use crate::market::{Depth, InstrumentId, LastTrade, Quote, Tick, TickBody};
+use crate::market::{Bar, Depth, InstrumentId, LastTrade, PriceBand, Quote, Tick, TickBody};
 use crate::protocol::Mode;
-use crate::protocol::openalgo::market_data::{write_depth, write_ltp, write_quote};
+use crate::protocol::openalgo::market_data::{Beside, write_bar, write_depth, write_ltp, write_quote};
 use crate::protocol::websocket;
 
 /// Batches kept for re-use.
@@ -41,6 +42,12 @@ pub struct Counters {
     pub depth_without_quote: u64,
     /// Snapshot ticks passed over because a live tick was newer.
     pub stale_snapshots: u64,
+    /// Bars passed over because they are no news: known already, or older than the last one.
+    pub stale_bars: u64,
+    /// Price bands taken.
+    pub bands: u64,
+    /// Price bands of instruments that nobody has asked for and that there is no room to remember.
+    pub bands_dropped: u64,
     /// Ticks without a positive last price. Decoders drop them already; none is ever shown.
     pub invalid_price: u64,
 }
@@ -56,6 +63,9 @@ struct Slot {
     /// A last price that came alone and is newer than the quote's.
     last: Option<(LastTrade, UnixNanos)>,
     open_interest: Option<i64>,
+    band: Band,
+    /// The last bar, while somebody holds bars. Apart, because most instruments have none.
+    bar: Option<Box<(Bar, UnixNanos)>>,
     live: Live,
     /// Used topics, at most one per mode, encoding and name.
     topics: Vec<Topic>,
@@ -76,7 +86,7 @@ impl Live {
             TickBody::LastTrade(_) | TickBody::Quote(_) => Some(&mut self.price),
             TickBody::Depth(_) => Some(&mut self.depth),
             TickBody::OpenInterest(_) => Some(&mut self.open_interest),
-            TickBody::Bar(_) => None,
+            TickBody::Bar(_) | TickBody::PriceBand(_) => None,
         }
     }
 }
@@ -86,6 +96,7 @@ impl Live {
 pub(super) struct Memory {
     slots: Vec<Slot>,
     numbers: HashMap<InstrumentId, u32, foldhash::fast::FixedState>,
+    bands: Bands,
 }
 
 /// Publishes one feed's ticks. It may live as long as the feed task or longer: what it knows
@@ -121,6 +132,10 @@ impl Publisher {
     pub fn publish(&mut self, ticks: &[Tick]) {
         self.refresh();
         for tick in ticks {
+            if let TickBody::PriceBand(band) = &tick.body {
+                self.take_band(tick, band);
+                continue;
+            }
             let slot = self.slot(tick.instrument);
             if let Some(live) = self.memory.slots[slot].live.of(&tick.body) {
                 *live = tick.ts_recv;
@@ -134,6 +149,10 @@ impl Publisher {
     pub fn publish_snapshot(&mut self, asked_at: UnixNanos, ticks: &[Tick]) {
         self.refresh();
         for tick in ticks {
+            if let TickBody::PriceBand(band) = &tick.body {
+                self.take_band(tick, band);
+                continue;
+            }
             let slot = self.slot(tick.instrument);
             if self.memory.slots[slot].live.of(&tick.body).is_some_and(|live| *live >= asked_at) {
                 self.counters.stale_snapshots += 1;
@@ -169,9 +188,17 @@ impl Publisher {
             }
             Change::Left { instrument, topic } => {
                 let slot = self.slot(instrument);
-                self.memory.slots[slot].topics.retain(|t| t.id != topic);
+                let known = &mut self.memory.slots[slot];
+                known.topics.retain(|t| t.id != topic);
+                if known.bar.is_some() && !known.topics.iter().any(|t| t.mode == Mode::Bar) {
+                    // Bars stop soon; whoever wants them later must not be shown this one as the last.
+                    known.bar = None;
+                }
             }
-            Change::Renamed { instrument } => self.forget(&[instrument]),
+            Change::Renamed { instrument } => {
+                self.memory.bands.forget(instrument);
+                self.forget(&[instrument]);
+            }
             Change::Moved { instrument } => {
                 self.forget(&[instrument]);
                 if let Some(&slot) = self.memory.numbers.get(&instrument) {
@@ -190,6 +217,8 @@ impl Publisher {
                 let known = &mut self.memory.slots[slot as usize];
                 *known = Slot {
                     sequence: known.sequence,
+                    // It comes whether or not anything is subscribed.
+                    band: self.memory.bands.get(*instrument),
                     topics: std::mem::take(&mut known.topics),
                     ..Slot::default()
                 };
@@ -271,9 +300,24 @@ impl Publisher {
         let next = self.memory.slots.len() as u32;
         let slot = *self.memory.numbers.entry(instrument).or_insert(next);
         if slot == next {
-            self.memory.slots.push(Slot::default());
+            let band = self.memory.bands.get(instrument);
+            self.memory.slots.push(Slot { band, ..Slot::default() });
         }
         slot as usize
+    }
+
+    /// Shown with the next depth frame.
+    fn take_band(&mut self, tick: &Tick, band: &PriceBand) {
+        let known = self.memory.numbers.get(&tick.instrument).copied();
+        match self.memory.bands.note(tick.instrument, band, tick.ts_recv, known.is_some()) {
+            Some(whole) => {
+                self.counters.bands += 1;
+                if let Some(slot) = known {
+                    self.memory.slots[slot as usize].band = whole;
+                }
+            }
+            None => self.counters.bands_dropped += 1,
+        }
     }
 
     fn take(&mut self, slot: usize, tick: &Tick) {
@@ -308,7 +352,28 @@ impl Publisher {
                 known.open_interest = Some(interest.open_interest);
                 &[]
             }
-            TickBody::Bar(_) => &[],
+            TickBody::Bar(_) if !known.topics.iter().any(|t| t.mode == Mode::Bar) => {
+                // Of a subscription that is about to end.
+                self.counters.stale_bars += 1;
+                &[]
+            }
+            TickBody::Bar(bar) => match &mut known.bar {
+                // Sent again with another value it is a correction.
+                Some(last) if bar.start < last.0.start || *bar == last.0 => {
+                    self.counters.stale_bars += 1;
+                    &[]
+                }
+                Some(last) => {
+                    **last = (*bar, tick.ts_recv);
+                    &[Mode::Bar]
+                }
+                None => {
+                    known.bar = Some(Box::new((*bar, tick.ts_recv)));
+                    &[Mode::Bar]
+                }
+            },
+            // Never comes here; see `take_band`.
+            TickBody::PriceBand(_) => &[],
         };
         for topic in &known.topics {
             if modes.contains(&topic.mode) {
@@ -352,8 +417,14 @@ fn encode(open: &mut Batch, counters: &mut Counters, known: &Slot, topic: &Topic
             *recv
         }),
         Mode::Depth => known.quote.as_ref().zip(known.depth.as_ref()).map(|((quote, _), (depth, recv))| {
-            write_depth(&topic.prefix, quote, depth, known.open_interest, *recv, &mut open.bytes);
+            let (lower, upper) = known.band.at(*recv);
+            let beside = Beside { open_interest: known.open_interest, upper, lower };
+            write_depth(&topic.prefix, quote, depth, &beside, *recv, &mut open.bytes);
             *recv
+        }),
+        Mode::Bar => known.bar.as_ref().map(|last| {
+            write_bar(&topic.prefix, &last.0, &mut open.bytes);
+            last.1
         }),
     };
     let Some(recv) = recv else {

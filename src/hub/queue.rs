@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::hub::batch::Batch;
-use crate::hub::{FeedId, FeedState, ShardId};
+use crate::hub::{FeedId, FeedState, Part, ShardId};
 use crate::market::{InstrumentId, OrderUpdate};
 
 /// What a shard is told.
@@ -16,10 +16,12 @@ use crate::market::{InstrumentId, OrderUpdate};
 pub enum ShardEvent {
     /// New frames.
     Batch(Arc<Batch>),
-    /// The broker refused an instrument; its holders are to be told.
+    /// The broker refused a part of an instrument; its holders are to be told.
     Rejected {
         /// Which.
         instrument: InstrumentId,
+        /// What of it.
+        part: Part,
         /// The broker's words.
         message: Arc<str>,
     },

@@ -212,12 +212,12 @@ fn a_rejection_is_told_once_until_it_is_cleared() {
     let count = |shard: &mut ShardQueue| {
         std::iter::from_fn(|| shard.try_recv()).filter(|e| matches!(e, ShardEvent::Rejected { .. })).count()
     };
-    hub.reject(id(1), "no");
-    hub.reject(id(1), "no");
+    hub.reject(id(1), Part::Prices, "no");
+    hub.reject(id(1), Part::Prices, "no");
     assert_eq!(count(&mut shard), 1);
-    assert_eq!(hub.rejection(id(1)).as_deref(), Some("no"));
-    hub.clear_rejection(id(1));
-    hub.reject(id(1), "no");
+    assert_eq!(hub.rejection(id(1), Part::Prices).as_deref(), Some("no"));
+    hub.clear_rejection(id(1), Part::Prices);
+    hub.reject(id(1), Part::Prices, "no");
     assert_eq!(count(&mut shard), 1);
 }
 

@@ -93,7 +93,10 @@ pub(super) struct Table {
     numbers: HashMap<TopicKey, TopicId>,
     rows: Vec<Row>,
     /// Holders by instrument and mode: what is wanted of the broker.
-    wanted: HashMap<InstrumentId, [u32; 3]>,
+    wanted: HashMap<InstrumentId, [u32; Mode::ALL.len()]>,
+    /// Slots at the broker that this takes: one for an instrument's prices in whatever mode, one
+    /// for its bars. Open interest counts for none, since it gives way.
+    slots: usize,
     /// What each instrument was last called, also after everybody has left it.
     called: HashMap<InstrumentId, (Exchange, Arc<str>)>,
 }
@@ -123,7 +126,10 @@ impl Table {
         let row = &mut self.rows[id.0 as usize];
         row.holders += 1;
         let instrument = row.key.instrument;
-        self.wanted.entry(instrument).or_default()[row.key.mode as usize - 1] += 1;
+        let held = self.wanted.entry(instrument).or_default();
+        let before = slots(held);
+        held[row.key.mode as usize - 1] += 1;
+        self.slots += slots(held) - before;
         (id, Change::Taken { instrument, topic: row.topic.clone(), shard })
     }
 
@@ -134,9 +140,11 @@ impl Table {
         let instrument = row.key.instrument;
         let change = (row.holders == 0).then_some(Change::Left { instrument, topic: id });
         let held = self.wanted.get_mut(&instrument)?;
+        let before = slots(held);
         held[row.key.mode as usize - 1] -= 1;
+        self.slots -= before - slots(held);
         let moved = held[row.key.mode as usize - 1] == 0;
-        if *held == [0; 3] {
+        if slots(held) == 0 {
             self.wanted.remove(&instrument);
         }
         Some((change, moved))
@@ -152,16 +160,39 @@ impl Table {
         })
     }
 
+    /// Slots at the broker that are wanted in all.
+    pub(super) const fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Whether a topic would need a slot that nothing held takes up yet.
+    pub(super) fn needs_slot(&self, key: &TopicKey) -> bool {
+        let mut held = self.wanted.get(&key.instrument).copied().unwrap_or_default();
+        let before = slots(&held);
+        held[key.mode as usize - 1] += 1;
+        slots(&held) > before
+    }
+
     /// What to hold at the broker: 1502 instead of 1501 while anybody wants depth, open
     /// interest beside it where there is any and somebody would see it.
     pub(super) fn wanted(&self) -> Vec<(InstrumentId, KindSet)> {
         self.wanted
             .iter()
-            .map(|(&instrument, &[_, quote, depth])| {
-                let kinds = KindSet::EMPTY.with(if depth > 0 { Kind::Depth } else { Kind::Quote });
-                let with_interest = (quote > 0 || depth > 0) && instrument.segment.has_open_interest();
-                (instrument, if with_interest { kinds.with(Kind::OpenInterest) } else { kinds })
+            .map(|(&instrument, &[ltp, quote, depth, bar])| {
+                let mut kinds = KindSet::EMPTY;
+                if ltp + quote + depth > 0 {
+                    kinds = kinds.with(if depth > 0 { Kind::Depth } else { Kind::Quote });
+                }
+                if quote + depth > 0 && instrument.segment.has_open_interest() {
+                    kinds = kinds.with(Kind::OpenInterest);
+                }
+                (instrument, if bar > 0 { kinds.with(Kind::Bar) } else { kinds })
             })
             .collect()
     }
+}
+
+/// Slots that an instrument takes with so many holders of each mode.
+const fn slots(&[ltp, quote, depth, bar]: &[u32; Mode::ALL.len()]) -> usize {
+    (ltp + quote + depth > 0) as usize + (bar > 0) as usize
 }

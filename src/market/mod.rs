@@ -7,6 +7,7 @@ pub mod calendar;
 mod instrument;
 pub mod master;
 pub mod order;
+mod phase;
 mod price;
 mod tick;
 
@@ -20,7 +21,9 @@ pub use master::{Instrument, InstrumentKind, Master, MasterBuilder, MasterHandle
 pub use order::{
     BracketOrder, CoverIds, NewOrder, Order, OrderChange, OrderKind, OrderStatus, OrderUpdate, Side, Trade,
 };
+pub use phase::MarketPhase;
 pub use price::{Price, SCALE as PRICE_SCALE};
 pub use tick::{
-    DEPTH_LEVELS, Depth, DepthSide, Kind, KindSet, LastTrade, Level, OpenInterest, Quote, Tick, TickBody,
+    DEPTH_LEVELS, Depth, DepthSide, Kind, KindSet, LastTrade, Level, OpenInterest, PriceBand, Quote, Tick,
+    TickBody,
 };

@@ -33,6 +33,16 @@ pub enum TickBody {
     OpenInterest(OpenInterest),
     /// A finished bar (XTS 1505).
     Bar(Bar),
+    /// Within which prices orders are taken (XTS 1105). Comes unasked and holds no price of a trade.
+    PriceBand(PriceBand),
+}
+
+impl TickBody {
+    /// Whether it shows that what is subscribed flows. Price bands come unasked, also on a feed
+    /// that is mute otherwise.
+    pub const fn is_asked_for(&self) -> bool {
+        !matches!(self, Self::PriceBand(_))
+    }
 }
 
 // The batch of a frame must stay in cache: a Tick is at most four lines.
@@ -129,6 +139,15 @@ pub struct OpenInterest {
     pub open_interest: i64,
 }
 
+/// The prices within which the exchange takes orders, as far as a message names them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PriceBand {
+    /// The lower limit.
+    pub low: Option<Price>,
+    /// The upper limit.
+    pub high: Option<Price>,
+}
+
 /// A kind of data that is subscribed from a broker as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -139,11 +158,18 @@ pub enum Kind {
     Depth = 2,
     /// Open interest (XTS 1510).
     OpenInterest = 4,
+    /// Finished bars of a minute (XTS 1505).
+    Bar = 8,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Quote, Self::Depth, Self::OpenInterest];
+    pub const ALL: [Self; 4] = [Self::Quote, Self::Depth, Self::OpenInterest, Self::Bar];
+
+    /// Whether it carries an instrument's prices.
+    pub const fn is_main(self) -> bool {
+        matches!(self, Self::Quote | Self::Depth)
+    }
 }
 
 /// A set of [`Kind`]s.

@@ -17,11 +17,13 @@ pub enum Mode {
     Quote = 2,
     /// Five levels a side.
     Depth = 3,
+    /// Finished bars of a minute. tickgate's own: no client of OpenAlgo knows it, none gets it unasked.
+    Bar = 4,
 }
 
 impl Mode {
     /// Every mode, lowest first.
-    pub const ALL: [Self; 3] = [Self::Ltp, Self::Quote, Self::Depth];
+    pub const ALL: [Self; 4] = [Self::Ltp, Self::Quote, Self::Depth, Self::Bar];
 
     /// The number in `market_data` frames.
     pub const fn number(self) -> u8 {
@@ -34,6 +36,7 @@ impl Mode {
             Self::Ltp => "LTP",
             Self::Quote => "Quote",
             Self::Depth => "Depth",
+            Self::Bar => "Bar",
         }
     }
 }

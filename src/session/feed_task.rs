@@ -205,8 +205,12 @@ impl Reader {
         loop {
             let polled = self.feed.poll_frame(cx, &recv, &mut self.batch);
             if let Some(last) = self.batch.last() {
-                drained.ticks += self.batch.len() as u64;
-                drained.last_recv = last.ts_recv;
+                // What comes unasked proves nothing about what is subscribed.
+                let asked_for = self.batch.iter().filter(|tick| tick.body.is_asked_for()).count();
+                if asked_for > 0 {
+                    drained.ticks += asked_for as u64;
+                    drained.last_recv = last.ts_recv;
+                }
                 publisher.publish(&self.batch);
                 self.batch.clear();
             }
@@ -233,6 +237,9 @@ impl Reader {
         counters.undecodable.increment(counts.undecodable);
         counters.ignored.increment(counts.ignored);
         counters.invalid_prices.increment(counts.invalid_prices);
+        for phase in self.feed.take_phases() {
+            gauge.note_phase(phase);
+        }
         if drained.ticks > 0 {
             counters.ticks.increment(drained.ticks);
             gauge.received(drained.ticks, drained.last_recv);

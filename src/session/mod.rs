@@ -43,6 +43,7 @@ pub use spread::Spread;
 pub use status::{FeedStatus, MasterStatus, SessionStatus, TokenStatus};
 
 use crate::hub::FeedState;
+use crate::market::MarketPhase;
 use crate::session::messages::{Asker, GetToken, Granted, Reconnect, Refresh, Report, Revoke, Stop};
 use crate::session::shared::Shared;
 use crate::session::supervise::{AbortOnDrop, ChildGuard, Obituary, RestartBudget, start_in};
@@ -201,6 +202,11 @@ impl SessionHandle {
     /// Follows the status. Ticks do not move it: `last_tick_at` is filled by [`Self::status`].
     pub fn watch(&self) -> watch::Receiver<SessionStatus> {
         self.shared.status.subscribe()
+    }
+
+    /// What the broker last said of each market, by segment. The calendar decides; this is shown.
+    pub fn market_phases(&self) -> Vec<MarketPhase> {
+        self.shared.gauge.phases()
     }
 
     /// The account's name.

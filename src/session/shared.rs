@@ -1,6 +1,7 @@
 //! What outlives any single actor of a session: what it depends on, what it shows, its
 //! counters, and the data plane's publisher with its last values.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use crate::broker::Broker;
 use crate::clock::{Clock, UnixNanos};
 use crate::hub::{FeedId, Hub};
-use crate::market::{Calendar, Exchange, InstrumentId, MarketState, MasterHandle, Segment};
+use crate::market::{Calendar, Exchange, InstrumentId, MarketPhase, MarketState, MasterHandle, Segment};
 use crate::session::feed_task::{PlaneHandle, plane};
 use crate::session::machine::Generation;
 use crate::session::orders::follow::Follower;
@@ -182,6 +183,8 @@ pub(crate) struct FeedGauge {
     ticks: AtomicU64,
     /// One bit per segment of which something is subscribed.
     segments: AtomicU32,
+    /// What the broker last said of each market.
+    phases: Mutex<BTreeMap<Segment, MarketPhase>>,
     /// Times in a row that the feed was ended because it was mute.
     pub(crate) mute_in_a_row: AtomicU32,
 }
@@ -192,6 +195,22 @@ impl FeedGauge {
         self.ticks.fetch_add(ticks, Ordering::Relaxed);
         self.last_tick.store(at.as_nanos(), Ordering::Relaxed);
         self.mute_in_a_row.store(0, Ordering::Relaxed);
+    }
+
+    /// Notes what the broker said of a market.
+    pub(crate) fn note_phase(&self, phase: MarketPhase) {
+        tracing::info!(
+            segment = phase.segment.xts_name(),
+            code = phase.code,
+            phase = phase.as_str(),
+            "the broker says of a market"
+        );
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner).insert(phase.segment, phase);
+    }
+
+    /// What the broker last said of each market, of whatever connection.
+    pub(crate) fn phases(&self) -> Vec<MarketPhase> {
+        self.phases.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     pub(crate) fn ticks(&self) -> u64 {

@@ -12,14 +12,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::hub::{FeedId, Hub};
-use crate::market::{InstrumentId, KindSet};
+use crate::market::{InstrumentId, Kind, KindSet};
 
 /// How long a feed may be down before others take its instruments over.
 const TAKEOVER_AFTER: Duration = Duration::from_mins(1);
 
 #[derive(Debug)]
 struct Member {
-    /// Instruments it may hold.
+    /// Subscriptions it may hold.
     capacity: usize,
     /// Nothing but a person's act brings its token back.
     blocked: bool,
@@ -41,6 +41,8 @@ impl Member {
 struct Inner {
     members: Vec<Member>,
     owners: HashMap<InstrumentId, usize>,
+    /// Subscriptions each wanted instrument takes: one for its prices, one for its bars.
+    weights: HashMap<InstrumentId, usize>,
 }
 
 /// The plan. Cheap to clone.
@@ -64,7 +66,7 @@ impl Spread {
         };
         let members = capacities.iter().map(member).collect();
         Self {
-            inner: Arc::new(Mutex::new(Inner { members, owners: HashMap::new() })),
+            inner: Arc::new(Mutex::new(Inner { members, owners: HashMap::new(), weights: HashMap::new() })),
             revision: Arc::new(watch::Sender::new(0)),
         }
     }
@@ -74,6 +76,7 @@ impl Spread {
     pub(crate) fn share(&self, me: FeedId, hub: &Hub) -> Vec<(InstrumentId, KindSet)> {
         let wanted = hub.wanted();
         let mut inner = self.lock();
+        hub.set_budget(inner.budget(Instant::now()));
         if inner.members.len() < 2 {
             return wanted;
         }
@@ -88,6 +91,15 @@ impl Spread {
             self.bump();
         }
         share
+    }
+
+    /// How many subscriptions this account turned out to be granted. Tells the hub at once what that
+    /// leaves for all.
+    pub(crate) fn set_budget(&self, me: FeedId, granted: usize, hub: &Hub) {
+        let mut inner = self.lock();
+        let Some(member) = inner.members.get_mut(me.0 as usize) else { return };
+        member.capacity = granted;
+        hub.set_budget(inner.budget(Instant::now()));
     }
 
     /// Moves when another share may have changed than the one that was asked for.
@@ -157,9 +169,18 @@ impl Spread {
 }
 
 impl Inner {
+    /// What the accounts that can serve are granted together; where none can, what all are: that a
+    /// feed is down is no lack of room.
+    fn budget(&self, now: Instant) -> usize {
+        let able = || self.members.iter().filter(|member| member.is_able(now));
+        let all = || self.members.iter().map(|member| member.capacity).sum();
+        if able().next().is_some() { able().map(|member| member.capacity).sum() } else { all() }
+    }
+
     /// Gives every wanted instrument an owner; returns those whose owner is another now.
     fn plan(&mut self, wanted: &[(InstrumentId, KindSet)], now: Instant) -> HashMap<InstrumentId, usize> {
         let names: HashSet<_> = wanted.iter().map(|pair| pair.0).collect();
+        self.weights = wanted.iter().map(|(instrument, kinds)| (*instrument, weight(*kinds))).collect();
         self.owners.retain(|instrument, _| names.contains(instrument));
         for member in &mut self.members {
             member.full.retain(|instrument| names.contains(instrument));
@@ -192,16 +213,23 @@ impl Inner {
     /// The able account with the most room; only one that has any, if `strictly`.
     fn best(&self, instrument: InstrumentId, now: Instant, strictly: bool) -> Option<usize> {
         let mut held = vec![0_usize; self.members.len()];
-        for owner in self.owners.values() {
-            held[*owner] += 1;
+        let weight = |instrument| self.weights.get(instrument).copied().unwrap_or(1);
+        for (instrument, owner) in &self.owners {
+            held[*owner] += weight(instrument);
         }
+        let needed = weight(&instrument) as i64;
         let room = |at: usize| self.members[at].capacity as i64 - held[at] as i64;
         (0..self.members.len())
-            .filter(|at| !strictly || (self.members[*at].is_able(now) && room(*at) > 0))
+            .filter(|at| !strictly || (self.members[*at].is_able(now) && room(*at) >= needed))
             .filter(|at| !strictly || !self.members[*at].full.contains(&instrument))
             // Of equals the first.
             .max_by_key(|at| (self.members[*at].is_able(now), room(*at), std::cmp::Reverse(*at)))
     }
+}
+
+/// Open interest counts for nothing: it gives way.
+fn weight(kinds: KindSet) -> usize {
+    usize::from(kinds.iter().any(Kind::is_main)) + usize::from(kinds.contains(Kind::Bar))
 }
 
 #[cfg(test)]

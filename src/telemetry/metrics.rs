@@ -11,6 +11,8 @@ pub const FEED_UP: &str = "tickgate_feed_up";
 pub const FEED_RECONNECTS: &str = "tickgate_feed_reconnects_total";
 /// Seconds since the last tick, by `account`.
 pub const FEED_LAST_TICK_AGE: &str = "tickgate_feed_last_tick_age_seconds";
+/// The session that the broker last announced, as its number, by `segment`.
+pub const MARKET_SESSION: &str = "tickgate_market_session";
 /// Ticks decoded from the broker, by `account`.
 pub const TICKS_RECEIVED: &str = "tickgate_ticks_received_total";
 /// Broker frames that could not be decoded, by `account`.

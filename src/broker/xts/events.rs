@@ -3,13 +3,13 @@
 
 use crate::broker::{FeedCounts, FeedEnd};
 use crate::clock::UnixNanos;
-use crate::market::Tick;
+use crate::market::{MarketPhase, Tick};
 
 use super::engineio;
 use super::said::{self, Said, Step};
 use super::socketio;
 use super::wire::binary::{self, Layout};
-use super::wire::{BINARY_EVENT, Counts, json};
+use super::wire::{BINARY_EVENT, Counts, code, json};
 
 /// Undecodable frames of one connection that are shown in the debug log, and how much of each.
 const SAMPLES: u32 = 16;
@@ -49,6 +49,11 @@ impl Events {
     /// What was counted since the last call.
     pub(super) fn take_counts(&mut self) -> FeedCounts {
         std::mem::take(&mut self.counts)
+    }
+
+    /// What was said of markets since the last call.
+    pub(super) fn take_phases(&mut self) -> Vec<MarketPhase> {
+        self.json.take_phases()
     }
 
     /// Counts one message of the socket, of whatever type.
@@ -116,6 +121,12 @@ impl Events {
     ) -> Result<(), FeedEnd> {
         if let Some(code) = json::market_event(name) {
             let counts = self.json.event(code, datum, recv(), batch);
+            if code::is_unasked(code) {
+                // Readable or not, it says nothing of what is subscribed: it neither ends the feed
+                // nor proves it well.
+                self.count(counts, datum.as_bytes());
+                return Ok(());
+            }
             return self.judge(counts, datum.as_bytes());
         }
         said::session_event(name, datum)
@@ -143,14 +154,19 @@ impl Events {
         self.judge(counts, frame)
     }
 
-    /// Adds a frame's counts; ends the feed where nothing is readable any more.
-    fn judge(&mut self, counts: Counts, frame: &[u8]) -> Result<(), FeedEnd> {
+    /// Adds a frame's counts.
+    fn count(&mut self, counts: Counts, frame: &[u8]) {
         self.counts.undecodable += u64::from(counts.undecodable);
         self.counts.ignored += u64::from(counts.ignored);
         self.counts.invalid_prices += u64::from(counts.invalid_prices);
         if counts.undecodable > 0 {
             self.show(frame, "undecodable message");
         }
+    }
+
+    /// Adds a frame's counts; ends the feed where nothing is readable any more.
+    fn judge(&mut self, counts: Counts, frame: &[u8]) -> Result<(), FeedEnd> {
+        self.count(counts, frame);
         if !counts.is_garbage() {
             self.undecodable_run = 0;
             return Ok(());
@@ -271,6 +287,23 @@ mod tests {
         ] {
             assert_eq!(Events::new(50).on_text(frame, &recv, &mut Vec::new()), step, "{frame}");
         }
+    }
+
+    #[test]
+    fn what_comes_unasked_neither_ends_the_feed_nor_proves_it_well() {
+        let (mut events, mut batch) = (Events::new(3), Vec::new());
+        let nonsense = r#"42["1105-json-partial","t:1_NIFTY 50,110:x"]"#;
+        for _ in 0..10 {
+            assert_eq!(events.on_text(nonsense, &recv, &mut batch), Ok(Step::None));
+        }
+        assert_eq!(events.take_counts().undecodable, 10);
+        events.on_text("nonsense", &recv, &mut batch).unwrap();
+        events.on_text("nonsense", &recv, &mut batch).unwrap();
+        let status = r#"42["1507-json-full","{\"ExchangeSegment\":1,\"tradingSession\":2}"]"#;
+        assert_eq!(events.on_text(status, &recv, &mut batch), Ok(Step::None));
+        assert_eq!(events.take_phases().len(), 1);
+        assert_eq!(events.on_text("nonsense", &recv, &mut batch), Err(FeedEnd::Undecodable));
+        assert!(batch.is_empty());
     }
 
     #[test]

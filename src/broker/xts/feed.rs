@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::broker::{Error, Feed, FeedCounts, FeedEnd};
 use crate::clock::UnixNanos;
-use crate::market::Tick;
+use crate::market::{MarketPhase, Tick};
 use crate::token::{Product, Token};
 
 use super::XtsBroker;
@@ -118,5 +118,9 @@ impl Feed for XtsFeed {
 
     fn take_counts(&mut self) -> FeedCounts {
         self.events.take_counts()
+    }
+
+    fn take_phases(&mut self) -> Vec<MarketPhase> {
+        self.events.take_phases()
     }
 }

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 pub use desk::{Desk, DeskError, Placer};
 
 use crate::clock::UnixNanos;
-use crate::market::{Exchange, MarketState};
+use crate::market::{Exchange, MarketPhase, MarketState};
 
 /// The control plane as the HTTP port sees it.
 pub trait Control: Send + Sync + 'static {
@@ -123,6 +123,8 @@ pub struct Status {
     pub consumers: ConsumerCount,
     /// The session of each exchange, as the calendar (or the simulator) has it.
     pub market: Vec<(Exchange, MarketState)>,
+    /// What the broker itself last said of each market, the newest of all accounts. Shown only.
+    pub market_broker: Vec<MarketPhase>,
 }
 
 /// One account.

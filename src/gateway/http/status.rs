@@ -10,6 +10,7 @@ use super::answer::Failure;
 use super::{Shared, guard};
 use crate::clock::UnixNanos;
 use crate::gateway::control::{AccountStatus, Status, TokenStatus};
+use crate::market::MarketPhase;
 use crate::telemetry::metrics as names;
 
 #[derive(Serialize)]
@@ -20,6 +21,17 @@ struct Page<'a> {
     master: Option<Master>,
     consumers: Consumers,
     market: BTreeMap<&'static str, &'static str>,
+    /// By the venue's name of the segment; empty until the broker says something.
+    market_broker: BTreeMap<&'static str, Phase<'a>>,
+}
+
+#[derive(Serialize)]
+struct Phase<'a> {
+    session: &'static str,
+    code: i64,
+    /// The venue's time, else when it was read.
+    at: String,
+    message: &'a str,
 }
 
 #[derive(Serialize)]
@@ -98,7 +110,19 @@ impl<'a> Page<'a> {
                 .iter()
                 .map(|(exchange, state)| (exchange.as_str(), state.as_str()))
                 .collect(),
+            market_broker: status
+                .market_broker
+                .iter()
+                .map(|p| (p.segment.xts_name(), Phase::new(p)))
+                .collect(),
         }
+    }
+}
+
+impl<'a> Phase<'a> {
+    fn new(phase: &'a MarketPhase) -> Self {
+        let at = if phase.at > UnixNanos::ZERO { phase.at } else { phase.received_at };
+        Self { session: phase.as_str(), code: phase.code, at: at.in_india(), message: &phase.message }
     }
 }
 
@@ -161,7 +185,12 @@ pub(super) async fn metrics(
 ) -> Result<HttpResponse, Failure> {
     guard::local_or_key(&request, &shared)?;
     let now = shared.clock.now();
-    for account in shared.control.status().accounts {
+    let status = shared.control.status();
+    for phase in &status.market_broker {
+        ::metrics::gauge!(names::MARKET_SESSION, "segment" => phase.segment.xts_name())
+            .set(phase.code as f64);
+    }
+    for account in status.accounts {
         for (product, token) in [("market", &account.market), ("interactive", &account.interactive)] {
             if let Some(end) = token.expires_at {
                 ::metrics::gauge!(names::TOKEN_EXPIRY, "account" => account.name.clone(), "product" => product)

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::gateway::auth::Scope;
 use crate::gateway::shard::Shard;
 use crate::gateway::shard::consumer::{Phase, Waiting};
-use crate::hub::{Encoding, TopicId, TopicKey};
+use crate::hub::{Encoding, Part, TopicId, TopicKey};
 use crate::market::master::Master;
 use crate::market::{Exchange, InstrumentId};
 use crate::protocol::openalgo::command::{self, Command, Name};
@@ -190,7 +190,7 @@ impl Shard<'_> {
             ));
         };
         // It stays refused until the session asks again; until then the answer is known.
-        if let Some(words) = self.env.hub.rejection(instrument) {
+        if let Some(words) = self.env.hub.rejection(instrument, Part::of(mode)) {
             return Err(words.to_string());
         }
         let symbol = self.fanout.topics.shared_symbol(&name.symbol);
@@ -200,7 +200,8 @@ impl Shard<'_> {
         if full && !self.fanout.holds(slot, &key) {
             return Err(format!("Maximum capacity reached: {limit} subscriptions per connection"));
         }
-        Ok(self.fanout.hold(slot, &key))
+        // Nothing is promised that the broker is known to have no room for.
+        self.fanout.try_hold(slot, &key).map_err(|none| none.to_string())
     }
 
     /// What was never subscribed is unsubscribed all the same.
@@ -233,8 +234,9 @@ impl Shard<'_> {
     }
 
     /// The broker refused an instrument: each holder is told once, however many modes it holds.
-    pub(super) fn on_rejected(&mut self, instrument: InstrumentId, message: &str) {
-        let topics = self.fanout.topics.of_instrument(instrument);
+    pub(super) fn on_rejected(&mut self, instrument: InstrumentId, part: Part, message: &str) {
+        let mut topics = self.fanout.topics.of_instrument(instrument);
+        topics.retain(|t| self.fanout.topics.key(*t).is_some_and(|key| Part::of(key.mode) == part));
         let keys: Vec<_> = topics.iter().filter_map(|t| self.fanout.topics.key(*t).cloned()).collect();
         let mut told: Vec<_> = topics
             .iter()

@@ -8,7 +8,7 @@ use crate::gateway::connection::outbox::{Counts, Due, Outbox, Sending};
 use crate::gateway::connection::wire::Wire;
 use crate::gateway::shard::topics::Topics;
 use crate::gateway::shard::turn::{Run, Runs, Turn};
-use crate::hub::{Batch, Hub, ShardId, TopicId, TopicKey};
+use crate::hub::{Batch, Hub, NoRoom, ShardId, TopicId, TopicKey};
 
 /// A connection, with whatever `S` the shard keeps beside it.
 #[derive(Debug)]
@@ -160,8 +160,22 @@ impl<W: Wire, S> Fanout<W, S> {
 
     /// Makes a connection a holder of a topic; `None` if it holds it already.
     pub(crate) fn hold(&mut self, slot: u32, key: &TopicKey) -> Option<TopicId> {
-        let member = self.members.get_mut(slot as usize)?.as_mut()?;
+        self.get(slot)?;
         let topic = self.topics.take(key);
+        self.note_held(slot, topic)
+    }
+
+    /// The same, unless the broker is known to have no room for it.
+    pub(crate) fn try_hold(&mut self, slot: u32, key: &TopicKey) -> Result<Option<TopicId>, NoRoom> {
+        if self.get(slot).is_none() {
+            return Ok(None);
+        }
+        let topic = self.topics.try_take(key)?;
+        Ok(self.note_held(slot, topic))
+    }
+
+    fn note_held(&mut self, slot: u32, topic: TopicId) -> Option<TopicId> {
+        let member = self.members.get_mut(slot as usize)?.as_mut()?;
         let Err(at) = member.held.binary_search(&topic) else { return None };
         member.held.insert(at, topic);
         self.topics.add(topic, slot);

@@ -282,7 +282,9 @@ impl<'a> Shard<'a> {
         let full = bytes >= TURN_BYTES || self.batches.len() >= TURN_BATCHES || other.is_some();
         self.deliver();
         match other {
-            Some(ShardEvent::Rejected { instrument, message }) => self.on_rejected(instrument, &message),
+            Some(ShardEvent::Rejected { instrument, part, message }) => {
+                self.on_rejected(instrument, part, &message);
+            }
             Some(ShardEvent::Order(update)) => self.on_order_update(&update),
             // Consumers are told of a feed's state only if they ask for it.
             Some(ShardEvent::FeedState(..) | ShardEvent::Batch(_)) | None => {}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::gateway::shard::Shard;
-use crate::hub::{TopicId, TopicKey};
+use crate::hub::{Part, TopicId, TopicKey};
 use crate::market::Exchange;
 use crate::market::master::Master;
 
@@ -53,7 +53,7 @@ impl Shard<'_> {
                 continue;
             };
             moved += 1;
-            let refusal = self.env.hub.rejection(instrument);
+            let refusal = self.env.hub.rejection(instrument, Part::of(key.mode));
             let key = TopicKey { instrument, ..key };
             for (slot, new) in self.fanout.follow(topic, &key) {
                 taken.entry(slot).or_default().extend(new);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::gateway::shard::turn::{Run, Turn};
-use crate::hub::{Hub, ShardId, TopicId, TopicKey};
+use crate::hub::{Hub, NoRoom, ShardId, TopicId, TopicKey};
 use crate::market::{Exchange, InstrumentId};
 use crate::protocol::Mode;
 
@@ -94,13 +94,27 @@ impl Topics {
             return topic;
         }
         let topic = self.hub.acquire(self.shard, key.clone());
+        self.note_taken(topic, key);
+        topic
+    }
+
+    /// The same, unless the broker is known to have no room for it.
+    pub(crate) fn try_take(&mut self, key: &TopicKey) -> Result<TopicId, NoRoom> {
+        if let Some(topic) = self.find(key) {
+            return Ok(topic);
+        }
+        let topic = self.hub.try_acquire(self.shard, key.clone())?;
+        self.note_taken(topic, key);
+        Ok(topic)
+    }
+
+    fn note_taken(&mut self, topic: TopicId, key: &TopicKey) {
         let at = topic.0 as usize;
         if self.rows.len() <= at {
             self.rows.resize_with(at + 1, Row::default);
         }
         self.rows[at].key = Some(key.clone());
         self.names.entry(Arc::clone(&key.symbol)).or_default().push(topic);
-        topic
     }
 
     /// Makes a connection a holder.

@@ -205,7 +205,7 @@ async fn a_new_number_that_the_broker_refuses_is_told_and_held() {
     for mode in 1..=2 {
         client.subscribe_to(&["A"], mode).await;
     }
-    rig.hub.reject(instrument(7), "no such scrip");
+    rig.hub.reject(instrument(7), Part::Prices, "no such scrip");
     rig.master.store(list(&[("A", 7)]));
     let expected = json!({"status":"error","code":"SUBSCRIPTION_REJECTED","message":"no such scrip","symbol":"A","exchange":"NSE"});
     assert_eq!(client.next().await, expected);

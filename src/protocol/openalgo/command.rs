@@ -270,7 +270,7 @@ fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str(raw.get()).ok().map(Cow::Owned)
 }
 
-/// The integers 1 to 3, or a label in any case with blanks around it; nothing else.
+/// The integers 1 to 4, or a label in any case with blanks around it; nothing else.
 fn parse_mode(raw: &RawValue) -> Result<Mode, CommandError> {
     let by_number = |text: &str| Mode::ALL.into_iter().find(|m| [m.number() + b'0'] == *text.as_bytes());
     let found = match text_of(raw) {
@@ -278,8 +278,10 @@ fn parse_mode(raw: &RawValue) -> Result<Mode, CommandError> {
         None => by_number(raw.get()),
     };
     found.ok_or_else(|| {
-        let message =
-            format!("Invalid mode {}; use 1, 2, 3 or \"LTP\", \"Quote\", \"Depth\"", shortened(raw.get()));
+        let message = format!(
+            "Invalid mode {}; use 1, 2, 3, 4 or \"LTP\", \"Quote\", \"Depth\", \"Bar\"",
+            shortened(raw.get())
+        );
         CommandError::new("INVALID_MODE", message)
     })
 }

@@ -40,12 +40,17 @@ fn mode_spellings() {
         modes(&format!(r#"{{"action":"subscribe","symbol":"S","exchange":"NSE"{mode}}}"#)).map(|(_, m)| m)
     };
     assert_eq!(with(""), Ok(Mode::Quote), "absent");
-    for (spelling, mode) in
-        [("1", Mode::Ltp), ("2", Mode::Quote), ("3", Mode::Depth), ("\"DEPTH\"", Mode::Depth)]
-    {
+    for (spelling, mode) in [
+        ("1", Mode::Ltp),
+        ("2", Mode::Quote),
+        ("3", Mode::Depth),
+        ("\"DEPTH\"", Mode::Depth),
+        ("4", Mode::Bar),
+        ("\" bar \"", Mode::Bar),
+    ] {
         assert_eq!(with(&format!(r#","mode":{spelling}"#)), Ok(mode));
     }
-    for spelling in ["0", "4", "\"1\"", "2.0", "true", "null", "\"\"", "\"all\"", "[]", "{}"] {
+    for spelling in ["0", "5", "-4", "4.0", "\"1\"", "2.0", "true", "null", "\"\"", "\"all\"", "[]", "{}"] {
         assert_eq!(with(&format!(r#","mode":{spelling}"#)), Err("INVALID_MODE"), "{spelling}");
     }
 }
@@ -81,6 +86,9 @@ fn unsubscribing_takes_the_mode_from_each_entry() {
     let Ok(Command::Unsubscribe { symbols, request_id }) = parse(frame.as_bytes()) else { panic!() };
     assert_eq!(symbols.iter().map(|(_, m)| *m).collect::<Vec<_>>(), [Mode::Ltp, Mode::Quote]);
     assert_eq!(request_id.unwrap().get(), r#"{"n":7}"#);
+    let bars = br#"{"action":"unsubscribe","symbols":[{"symbol":"A","exchange":"NSE","mode":"BAR"},{"symbol":"B","exchange":"NSE","mode":4}]}"#;
+    let Ok(Command::Unsubscribe { symbols, .. }) = parse(bars) else { panic!() };
+    assert_eq!(symbols.iter().map(|(_, m)| *m).collect::<Vec<_>>(), [Mode::Bar, Mode::Bar]);
     let single = br#"{"action":"unsubscribe","symbol":"A","exchange":"NSE","mode":"x"}"#;
     assert_eq!(parse(single).unwrap_err().code, "INVALID_MODE");
     assert_eq!(parse(br#"{"action":"unsubscribe"}"#).unwrap_err().code, "INVALID_PARAMETERS");

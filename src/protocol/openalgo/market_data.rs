@@ -2,7 +2,7 @@
 //! Not the WebSocket header, and not the decision who gets what: the hub does both.
 
 use crate::clock::UnixNanos;
-use crate::market::{DEPTH_LEVELS, Depth, DepthSide, Exchange, LastTrade, Price, Quote};
+use crate::market::{Bar, DEPTH_LEVELS, Depth, DepthSide, Exchange, LastTrade, Price, Quote};
 use crate::protocol::Mode;
 use crate::protocol::openalgo::frames::push_string;
 use crate::protocol::openalgo::number::{push_hundredths, push_i64, push_price};
@@ -76,12 +76,23 @@ pub fn write_quote(prefix: &[u8], quote: &Quote, oi: Option<i64>, recv: UnixNano
     push_end(recv, out);
 }
 
+/// What a Depth frame shows beside the book, of messages that are not the book's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// Left out until it is known.
+    pub open_interest: Option<i64>,
+    /// The upper limit of the day's price band, zero if not known.
+    pub upper: Price,
+    /// The lower limit, zero if not known.
+    pub lower: Price,
+}
+
 /// Appends a Depth frame: mode 3, completed by the instrument's last quote.
 pub fn write_depth(
     prefix: &[u8],
     quote: &Quote,
     depth: &Depth,
-    oi: Option<i64>,
+    beside: &Beside,
     recv: UnixNanos,
     out: &mut Vec<u8>,
 ) {
@@ -90,17 +101,40 @@ pub fn write_depth(
     push_trade_time(quote.last.time, out);
     push_integer(b",\"volume\":", quote.volume, out);
     push_ohl(quote, out);
-    if let Some(oi) = oi {
+    if let Some(oi) = beside.open_interest {
         push_integer(b",\"oi\":", oi, out);
     }
     push_totals(quote, out);
-    // XTS sends no circuit limits with ticks; OpenAlgo's XTS adapters send zeros.
-    out.extend_from_slice(b",\"upper_circuit\":0,\"lower_circuit\":0,\"depth\":{\"buy\":[");
+    // Unknown limits are a bare zero, as OpenAlgo's XTS adapters always send them.
+    for (key, limit) in [(&b",\"upper_circuit\":"[..], beside.upper), (b",\"lower_circuit\":", beside.lower)]
+    {
+        out.extend_from_slice(key);
+        if limit.is_positive() {
+            push_price(limit, out);
+        } else {
+            out.push(b'0');
+        }
+    }
+    out.extend_from_slice(b",\"depth\":{\"buy\":[");
     push_side(&depth.bids, out);
     out.extend_from_slice(b"],\"sell\":[");
     push_side(&depth.asks, out);
     out.extend_from_slice(b"]}");
     push_end(recv, out);
+}
+
+/// Appends a Bar frame: mode 4, tickgate's own. `timestamp` is the bar's start, `ltp` its close.
+pub fn write_bar(prefix: &[u8], bar: &Bar, out: &mut Vec<u8>) {
+    out.extend_from_slice(prefix);
+    push_price(bar.close, out);
+    out.extend_from_slice(b",\"interval\":\"1m\"");
+    push_decimal(b",\"open\":", bar.open, out);
+    push_decimal(b",\"high\":", bar.high, out);
+    push_decimal(b",\"low\":", bar.low, out);
+    push_decimal(b",\"close\":", bar.close, out);
+    push_integer(b",\"volume\":", bar.volume, out);
+    push_integer(b",\"oi\":", bar.open_interest, out);
+    push_end(bar.start, out);
 }
 
 /// All five levels, empty ones as zeros: the charts client reads a fixed number.
@@ -135,8 +169,8 @@ fn push_trade_time(time: UnixNanos, out: &mut Vec<u8>) {
     }
 }
 
-fn push_end(recv: UnixNanos, out: &mut Vec<u8>) {
-    push_integer(b",\"timestamp\":", recv.as_millis(), out);
+fn push_end(at: UnixNanos, out: &mut Vec<u8>) {
+    push_integer(b",\"timestamp\":", at.as_millis(), out);
     out.extend_from_slice(b"}}");
 }
 

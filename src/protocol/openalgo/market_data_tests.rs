@@ -24,6 +24,10 @@ fn sbin() -> Quote {
     }
 }
 
+fn oi(open_interest: i64) -> Beside {
+    Beside { open_interest: Some(open_interest), ..Beside::default() }
+}
+
 const RECV: UnixNanos = UnixNanos::from_millis(1_764_212_345_123);
 
 fn frame(mode: Mode, write: impl FnOnce(&[u8], &mut Vec<u8>)) -> Value {
@@ -68,7 +72,7 @@ fn to_the_byte() {
     depth.bids.set(4, Level { price: price("0.05"), size: 120, orders: 4 });
     let empty = r#"{"price":0.0,"quantity":0,"orders":0}"#;
     assert_eq!(
-        bytes(Mode::Depth, |p, out| write_depth(p, &sbin(), &depth, None, RECV, out)),
+        bytes(Mode::Depth, |p, out| write_depth(p, &sbin(), &depth, &Beside::default(), RECV, out)),
         [
             r#"{"type":"market_data","symbol":"SBIN","exchange":"NSE","mode":3,"broker":"b","data":{"symbol":"SBIN","#,
             r#""exchange":"NSE","mode":3,"ltp":769.6,"ltt":1764212345000,"volume":9362799,"open":760.0,"high":774.0,"#,
@@ -88,8 +92,7 @@ fn the_document_shows_what_is_sent() {
     let document = include_str!("../PROTOCOL.md");
     let ltp = bytes(Mode::Ltp, |p, out| write_ltp(p, &sbin().last, Some(9_362_799), RECV, out));
     let quote = bytes(Mode::Quote, |p, out| write_quote(p, &sbin(), Some(1500), RECV, out));
-    let depth =
-        bytes(Mode::Depth, |p, out| write_depth(p, &sbin(), &Depth::default(), Some(1500), RECV, out));
+    let depth = bytes(Mode::Depth, |p, out| write_depth(p, &sbin(), &Depth::default(), &oi(1500), RECV, out));
     let (head, tail) = depth.split_once("{\"price\"").unwrap();
     let end = tail.rsplit_once(']').unwrap().1;
     for text in [&ltp, &quote, head, end] {
@@ -124,7 +127,7 @@ fn the_longest_numbers_have_room() {
     for text in [
         bytes(Mode::Ltp, |p, out| write_ltp(p, &last, Some(size), recv, out)),
         bytes(Mode::Quote, |p, out| write_quote(p, &quote, Some(size), recv, out)),
-        bytes(Mode::Depth, |p, out| write_depth(p, &quote, &depth, Some(size), recv, out)),
+        bytes(Mode::Depth, |p, out| write_depth(p, &quote, &depth, &oi(size), recv, out)),
     ] {
         serde_json::from_str::<Value>(&text).unwrap();
         assert!(text.contains("-9223372036854775808") && text.contains("-9223372036.854775807"), "{text}");
@@ -162,7 +165,7 @@ fn depth_is_padded_to_five_levels() {
     let mut depth = Depth::default();
     depth.bids.set(0, Level { price: price("769.55"), size: 120, orders: 4 });
     depth.asks.set(0, Level { price: price("769.6"), size: 767, orders: 9 });
-    let got = frame(Mode::Depth, |p, out| write_depth(p, &sbin(), &depth, None, RECV, out));
+    let got = frame(Mode::Depth, |p, out| write_depth(p, &sbin(), &depth, &Beside::default(), RECV, out));
     let empty = json!({"price":0.0,"quantity":0,"orders":0});
     assert_eq!(
         got["data"]["depth"],

@@ -7,5 +7,4 @@ pub mod market_data;
 mod number;
 pub mod order_update;
 pub mod orders;
-pub mod orders;
 pub mod rest;

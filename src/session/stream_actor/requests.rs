@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 
 use crate::broker::{Class, Error, Subscribed};
 use crate::clock::UnixNanos;
+use crate::hub::Part;
 use crate::market::{InstrumentId, Kind, Tick};
 use crate::session::feed_task::Notice;
 use crate::session::machine::{Event, State};
@@ -83,7 +84,7 @@ impl StreamActor {
             let mut bare = Vec::new();
             if let Ok(answer) = &mut answer {
                 let ticks = std::mem::take(&mut answer.snapshot);
-                if request.kind != Kind::OpenInterest {
+                if request.kind.is_main() {
                     let known: HashSet<_> = ticks.iter().map(|tick| tick.instrument).collect();
                     bare.extend(
                         answer.confirmed.iter().filter(|i| !known.contains(i)).map(|i| (*i, request.kind)),
@@ -209,11 +210,17 @@ impl StreamActor {
                         && self.shared.deps.spread.has_no_room(self.shared.deps.feed, instrument) => {}
                 Change::Rejected(instrument, why) => {
                     warn!(%instrument, why, "no data for an instrument");
-                    hub.reject(instrument, &why);
+                    hub.reject(instrument, Part::Prices, &why);
                 }
-                Change::Cleared(instrument) => hub.clear_rejection(instrument),
+                Change::Cleared(instrument) => hub.clear_rejection(instrument, Part::Prices),
+                Change::BarsRejected(instrument, why) => {
+                    warn!(%instrument, why, "no bars for an instrument");
+                    hub.reject(instrument, Part::Bars, &why);
+                }
+                Change::BarsCleared(instrument) => hub.clear_rejection(instrument, Part::Bars),
             }
         }
+        self.shared.deps.spread.set_budget(self.shared.deps.feed, self.plan.budget(), hub);
         let confirmed = self.plan.confirmed();
         self.shared.gauge.set_subscribed(confirmed.into_iter().map(|(instrument, _)| instrument));
         self.publish();

@@ -63,6 +63,10 @@ pub enum Change {
     Rejected(InstrumentId, String),
     /// That is over.
     Cleared(InstrumentId),
+    /// No bars will come for the instrument, whatever becomes of its prices.
+    BarsRejected(InstrumentId, String),
+    /// That is over.
+    BarsCleared(InstrumentId),
 }
 
 /// Numbers for the status. They count instruments.
@@ -108,6 +112,8 @@ pub struct Subscriptions {
     refused: BTreeMap<Pair, String>,
     out_of_budget: BTreeSet<InstrumentId>,
     told: BTreeSet<InstrumentId>,
+    bars_out_of_budget: BTreeSet<InstrumentId>,
+    bars_told: BTreeSet<InstrumentId>,
     /// Pairs the broker turned out to grant, if fewer than configured.
     learned_budget: Option<usize>,
     /// Batches are made smaller to find what a refused batch failed for.
@@ -130,6 +136,8 @@ impl Subscriptions {
             refused: BTreeMap::new(),
             out_of_budget: BTreeSet::new(),
             told: BTreeSet::new(),
+            bars_out_of_budget: BTreeSet::new(),
+            bars_told: BTreeSet::new(),
             learned_budget: None,
             batch_cap: limits.per_request.max(1),
             changes: Vec::new(),
@@ -155,10 +163,14 @@ impl Subscriptions {
         for instrument in self.wanted.keys().filter(|i| !next.contains_key(i)) {
             self.out_of_budget.remove(instrument);
         }
+        self.bars_out_of_budget.retain(|i| next.get(i).is_some_and(|want| want.kinds.contains(Kind::Bar)));
         self.wanted = next;
         // What was refused is asked for again only after it was given up in between.
         let wanted = &self.wanted;
-        self.refused.retain(|(instrument, _), _| wanted.contains_key(instrument));
+        self.refused.retain(|(instrument, kind), _| {
+            let want = wanted.get(instrument);
+            want.is_some_and(|want| *kind != Kind::Bar || want.kinds.contains(Kind::Bar))
+        });
         self.stamp_unwanted(now);
         self.update_told();
     }
@@ -171,6 +183,7 @@ impl Subscriptions {
         self.unwanted_since.clear();
         self.refused.clear();
         self.out_of_budget.clear();
+        self.bars_out_of_budget.clear();
         self.learned_budget = None;
         self.batch_cap = self.limits.per_request.max(1);
         self.update_told();
@@ -208,6 +221,9 @@ impl Subscriptions {
             }
         }
         self.mark_out_of_budget(&missing);
+        if let Some(request) = self.next_for_bars(&order, missing.is_empty(), room) {
+            return Step::Send(request);
+        }
 
         let due = self.surplus().into_iter().filter(|pair| self.drop_at(*pair) <= now);
         if let Some(request) = self.batch(Operation::Unsubscribe, due, usize::MAX) {
@@ -241,6 +257,38 @@ impl Subscriptions {
             .map_or(Step::Settled, Step::WaitUntil)
     }
 
+    /// The next request for bars. They are wanted, unlike open interest: they wait for prices, take
+    /// its slots, and whoever finds no room is told.
+    fn next_for_bars(&mut self, order: &[InstrumentId], prices_done: bool, room: usize) -> Option<Request> {
+        let mut missing: Vec<_> = order
+            .iter()
+            .map(|instrument| (*instrument, Kind::Bar))
+            .filter(|pair| self.is_target(*pair) && !self.is_held(*pair) && !self.refused.contains_key(pair))
+            .collect();
+        // Nobody loses a slot to an instrument that never had one.
+        missing.sort_by_key(|(instrument, _)| self.bars_out_of_budget.contains(instrument));
+        let unknown = missing.iter().copied().filter(|pair| self.state(*pair) == Held::Unknown);
+        if let Some(request) = self.batch(Operation::Unsubscribe, unknown, usize::MAX) {
+            return Some(request);
+        }
+        if missing.is_empty() {
+            return None;
+        }
+        let request = if room > 0 && prices_done {
+            self.batch(Operation::Subscribe, missing.iter().copied(), room)
+        } else {
+            self.make_room(&missing)
+        };
+        if request.is_none() {
+            let before = self.bars_out_of_budget.len();
+            self.bars_out_of_budget.extend(missing.iter().map(|pair| pair.0));
+            if self.bars_out_of_budget.len() != before {
+                self.update_told();
+            }
+        }
+        request
+    }
+
     /// The broker answered a subscribe request.
     pub fn subscribed(&mut self, request: &Request, answer: &Subscribed, now: Duration) {
         let confirmed: BTreeSet<_> = answer.confirmed.iter().copied().collect();
@@ -250,7 +298,11 @@ impl Subscriptions {
             if confirmed.contains(&instrument) {
                 self.held.insert(pair, Held::Yes);
                 self.refused.remove(&pair);
-                self.out_of_budget.remove(&instrument);
+                if request.kind == Kind::Bar {
+                    self.bars_out_of_budget.remove(&instrument);
+                } else {
+                    self.out_of_budget.remove(&instrument);
+                }
             } else {
                 let why = rejected.get(&instrument).copied().unwrap_or("the broker did not acknowledge it");
                 self.held.insert(pair, Held::No);
@@ -321,7 +373,8 @@ impl Subscriptions {
         Counts {
             wanted: self.wanted.len(),
             confirmed: self.wanted.keys().filter(|i| self.is_served(**i)).count(),
-            rejected: self.told.len(),
+            rejected: self.told.len()
+                + self.bars_told.iter().filter(|i| self.main_kind(**i).is_none()).count(),
         }
     }
 
@@ -329,7 +382,7 @@ impl Subscriptions {
     pub fn confirmed(&self) -> Vec<Pair> {
         let mut confirmed = BTreeMap::new();
         for (&(instrument, kind), held) in &self.held {
-            if *held == Held::Yes && kind != Kind::OpenInterest {
+            if *held == Held::Yes && kind.is_main() {
                 // Depth sorts after Quote and says more.
                 confirmed.insert(instrument, kind);
             }
@@ -350,7 +403,7 @@ impl Subscriptions {
     /// Those who want the refused kind are told even if another kind still serves them.
     fn refuse(&mut self, pair: Pair, why: &str) {
         self.refused.insert(pair, why.to_owned());
-        if pair.1 != Kind::OpenInterest && self.wanted.contains_key(&pair.0) && self.told.insert(pair.0) {
+        if pair.1.is_main() && self.wanted.contains_key(&pair.0) && self.told.insert(pair.0) {
             self.changes.push(Change::Rejected(pair.0, why.to_owned()));
         }
     }
@@ -367,7 +420,8 @@ impl Subscriptions {
         self.held.values().filter(|held| **held == Held::Yes).count()
     }
 
-    fn budget(&self) -> usize {
+    /// Pairs that the broker grants, as far as is known.
+    pub fn budget(&self) -> usize {
         self.learned_budget.map_or(self.limits.max_subscriptions, |b| b.min(self.limits.max_subscriptions))
     }
 
@@ -391,8 +445,8 @@ impl Subscriptions {
 
     fn is_target(&self, (instrument, kind): Pair) -> bool {
         match kind {
-            Kind::OpenInterest => {
-                self.wanted.get(&instrument).is_some_and(|want| want.kinds.contains(Kind::OpenInterest))
+            Kind::OpenInterest | Kind::Bar => {
+                self.wanted.get(&instrument).is_some_and(|want| want.kinds.contains(kind))
             }
             Kind::Quote | Kind::Depth => self.main_kind(instrument) == Some(kind),
         }
@@ -438,7 +492,7 @@ impl Subscriptions {
             .map(|(pair, _)| *pair)
             .filter(|&pair| !self.is_target(pair))
             .filter(|&(instrument, kind)| {
-                let waits = kind != Kind::OpenInterest
+                let waits = kind.is_main()
                     && self.main_kind(instrument).is_some_and(|main| {
                         !self.is_held((instrument, main)) && !self.refused.contains_key(&(instrument, main))
                     });
@@ -452,8 +506,8 @@ impl Subscriptions {
     /// When a surplus pair is dropped: at once if the instrument switched kinds, after the
     /// linger if nobody wants it.
     fn drop_at(&self, pair: Pair) -> Duration {
-        let switched = pair.1 != Kind::OpenInterest
-            && self.main_kind(pair.0).is_some_and(|main| self.is_held((pair.0, main)));
+        let switched =
+            pair.1.is_main() && self.main_kind(pair.0).is_some_and(|main| self.is_held((pair.0, main)));
         if switched {
             return Duration::ZERO;
         }
@@ -525,7 +579,8 @@ impl Subscriptions {
     }
 
     fn is_served(&self, instrument: InstrumentId) -> bool {
-        self.is_held((instrument, Kind::Quote)) || self.is_held((instrument, Kind::Depth))
+        let bars_alone = self.main_kind(instrument).is_none() && self.is_held((instrument, Kind::Bar));
+        self.is_held((instrument, Kind::Quote)) || self.is_held((instrument, Kind::Depth)) || bars_alone
     }
 
     fn mark_out_of_budget(&mut self, missing: &[Pair]) {
@@ -547,7 +602,7 @@ impl Subscriptions {
         }
         for ((instrument, kind), why) in &self.refused {
             // Open interest is an extra; without it everything else still flows.
-            if *kind != Kind::OpenInterest && !self.is_served(*instrument) {
+            if kind.is_main() && !self.is_served(*instrument) {
                 so.insert(*instrument, why.clone());
             }
         }
@@ -559,6 +614,26 @@ impl Subscriptions {
         for (instrument, why) in so {
             if self.told.insert(instrument) {
                 self.changes.push(Change::Rejected(instrument, why));
+            }
+        }
+        self.update_bars_told();
+    }
+
+    fn update_bars_told(&mut self) {
+        let refused = self.refused.iter().filter(|((_, kind), _)| *kind == Kind::Bar);
+        let mut so: BTreeMap<_, _> = refused.map(|((i, _), why)| (*i, why.clone())).collect();
+        for instrument in &self.bars_out_of_budget {
+            let why = format!("the broker's limit of {} subscriptions is used up", self.budget());
+            so.insert(*instrument, why);
+        }
+        let cleared: Vec<_> = self.bars_told.iter().filter(|i| !so.contains_key(i)).copied().collect();
+        for instrument in cleared {
+            self.bars_told.remove(&instrument);
+            self.changes.push(Change::BarsCleared(instrument));
+        }
+        for (instrument, why) in so {
+            if self.bars_told.insert(instrument) {
+                self.changes.push(Change::BarsRejected(instrument, why));
             }
         }
     }

@@ -10,16 +10,18 @@ use serde::Deserialize;
 
 use crate::clock::UnixNanos;
 use crate::market::{
-    DEPTH_LEVELS, Depth, DepthSide, InstrumentId, LastTrade, Level, OpenInterest, Price, Quote, Segment,
-    Tick, TickBody,
+    DEPTH_LEVELS, Depth, DepthSide, InstrumentId, LastTrade, Level, MarketPhase, OpenInterest, Price, Quote,
+    Segment, Tick, TickBody,
 };
 
+use super::candle::Candles;
 use super::text::{Raw, each_element, raw_integer, raw_price, unescape};
 use super::time::Base;
-use super::{Counts, Skip, code, partial};
+
+use super::{Counts, Skip, code, partial, unasked};
 
 /// Instruments whose last full state is kept for partial events.
-const MAX_STATES: usize = 65_536;
+pub(super) const MAX_STATES: usize = 65_536;
 
 /// Decodes one connection's events. Holds the last full state per instrument, because a
 /// partial event names only what changed.
@@ -27,6 +29,9 @@ const MAX_STATES: usize = 65_536;
 pub struct Decoder {
     scratch: String,
     states: HashMap<(u16, InstrumentId), State>,
+    candles: Candles,
+    /// What was said of markets since it was last taken; more of it is forgotten.
+    phases: Vec<MarketPhase>,
 }
 
 /// The last full state of one instrument under one code.
@@ -53,7 +58,17 @@ impl Decoder {
     /// partial text, or an object, or a list of them.
     pub fn event(&mut self, event_code: u16, datum: &str, recv: UnixNanos, out: &mut Vec<Tick>) -> Counts {
         let mut counts = Counts::default();
-        if !matches!(event_code, code::TOUCHLINE | code::DEPTH | code::OPEN_INTEREST | code::LAST_TRADE) {
+        if !matches!(
+            event_code,
+            code::TOUCHLINE
+                | code::DEPTH
+                | code::OPEN_INTEREST
+                | code::LAST_TRADE
+                | code::CANDLE
+                | code::INDEX
+                | code::MARKET_STATUS
+                | code::PROPERTY
+        ) {
             counts.note(Err(Skip::Ignored));
             return counts;
         }
@@ -84,12 +99,36 @@ impl Decoder {
         recv: UnixNanos,
         out: &mut Vec<Tick>,
     ) -> Result<(), Skip> {
-        if text.trim_start().starts_with('{') {
+        let is_object = text.trim_start().starts_with('{');
+        match event_code {
+            code::CANDLE if is_object => return self.candles.full(text, recv, out),
+            code::CANDLE => return self.candles.changed(text, recv, out),
+            code::MARKET_STATUS => return self.note_phase(unasked::market_status(text, recv)?),
+            // Only lines are documented; an object is not guessed at.
+            code::PROPERTY if is_object => return Err(Skip::Ignored),
+            code::PROPERTY => return unasked::property(text, recv, out),
+            code::INDEX if is_object => return unasked::index(text, recv, out),
+            code::INDEX => return Err(Skip::Ignored),
+            _ => {}
+        }
+        if is_object {
             let wire: Message<'_> = serde_json::from_str(text).map_err(|_| Skip::Undecodable)?;
             self.full(event_code, &wire, recv, out)
         } else {
             self.changed(event_code, text, recv, out)
         }
+    }
+
+    /// Takes what was said of markets.
+    pub fn take_phases(&mut self) -> Vec<MarketPhase> {
+        std::mem::take(&mut self.phases)
+    }
+
+    fn note_phase(&mut self, phase: MarketPhase) -> Result<(), Skip> {
+        // The last word counts.
+        self.phases.retain(|known| known.segment != phase.segment);
+        self.phases.push(phase);
+        Ok(())
     }
 
     fn full(
@@ -173,7 +212,7 @@ impl Decoder {
     }
 }
 
-fn instrument(segment: Option<i64>, code: Option<i64>) -> Result<InstrumentId, Skip> {
+pub(super) fn instrument(segment: Option<i64>, code: Option<i64>) -> Result<InstrumentId, Skip> {
     let code = code.and_then(|c| u32::try_from(c).ok()).ok_or(Skip::Undecodable)?;
     let segment = Segment::from_number(segment.ok_or(Skip::Undecodable)?).ok_or(Skip::Ignored)?;
     Ok(InstrumentId { segment, code })
@@ -326,7 +365,7 @@ impl Row<'_> {
 }
 
 /// What the venue means by a price that is no number or negative: none.
-fn price_or_none(raw: Raw<'_>) -> Price {
+pub(super) fn price_or_none(raw: Raw<'_>) -> Price {
     raw_price(raw).filter(|p| p.is_positive()).unwrap_or(Price::ZERO)
 }
 

@@ -3,12 +3,14 @@
 
 pub mod binary;
 pub mod books;
+mod candle;
 mod date;
 pub mod json;
 mod partial;
 mod row;
 pub mod text;
 pub mod time;
+mod unasked;
 
 use crate::market::Kind;
 
@@ -19,10 +21,23 @@ pub mod code {
     pub const TOUCHLINE: u16 = 1501;
     /// Market depth, with a touchline inside.
     pub const DEPTH: u16 = 1502;
+    /// Index values; rare, since indices are subscribed as touchlines.
+    pub const INDEX: u16 = 1504;
+    /// Finished bars of a minute.
+    pub const CANDLE: u16 = 1505;
+    /// A market's session; unasked.
+    pub const MARKET_STATUS: u16 = 1507;
+    /// Properties of an instrument, price bands among them; unasked.
+    pub const PROPERTY: u16 = 1105;
     /// Open interest.
     pub const OPEN_INTEREST: u16 = 1510;
     /// Last traded price alone.
     pub const LAST_TRADE: u16 = 1512;
+
+    /// Whether its events come without a subscription, for whole segments.
+    pub const fn is_unasked(code: u16) -> bool {
+        matches!(code, MARKET_STATUS | PROPERTY)
+    }
 }
 
 /// The Socket.IO event that announces a binary attachment.
@@ -35,6 +50,7 @@ pub const fn code_of(kind: Kind) -> u16 {
         Kind::Quote => code::TOUCHLINE,
         Kind::Depth => code::DEPTH,
         Kind::OpenInterest => code::OPEN_INTEREST,
+        Kind::Bar => code::CANDLE,
     }
 }
 

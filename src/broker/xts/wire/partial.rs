@@ -35,19 +35,27 @@ pub(super) struct Line<'a> {
     asks: Option<&'a str>,
 }
 
+/// The pairs of a line; an empty value is none.
+pub(super) fn pairs(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    text.split(',').filter_map(|pair| {
+        let (key, value) = pair.split_once(':')?;
+        Some((key.trim(), Some(value.trim()).filter(|v| !v.is_empty())))
+    })
+}
+
+/// Segment and number of `segment_number`, as far as they are numbers.
+pub(super) fn named(value: &str) -> Option<(Option<i64>, Option<i64>)> {
+    let (segment, instrument) = value.split_once('_')?;
+    Some((integer(segment), integer(instrument)))
+}
+
 impl<'a> Line<'a> {
     /// `None` if the text names no instrument.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let mut line = Self::default();
-        for pair in text.split(',') {
-            let Some((key, value)) = pair.split_once(':') else { continue };
-            let value = Some(value.trim()).filter(|v| !v.is_empty());
-            match key.trim() {
-                "t" => {
-                    let (segment, instrument) = value?.split_once('_')?;
-                    line.segment = integer(segment);
-                    line.instrument = integer(instrument);
-                }
+        for (key, value) in pairs(text) {
+            match key {
+                "t" => (line.segment, line.instrument) = named(value?)?,
                 "lut" => line.updated = value.and_then(integer),
                 "ltt" => line.last_time = value,
                 "ltp" => line.last_price = value,

@@ -1,5 +1,4 @@
-//! The venue's times of ticks, to and from UTC. Not the times of history bars, which follow
-//! another convention.
+//! The venue's times of ticks and of live bars, to and from UTC. Not those of history.
 //!
 //! Source: NSE segments count seconds from 1980-01-01 00:00 IST (samples of three dates fall
 //! inside trading hours only so). For BSE and MCX the official Node SDK uses 1970 in local
@@ -59,6 +58,16 @@ fn nearest(seconds: i64, now: i64) -> Option<i64> {
         .filter(|base| ahead(base).unsigned_abs() <= BELIEVABLE as u64)
 }
 
+/// The end of a live bar. Bars count in India's wall clock as if it were UTC, whatever the segment.
+/// `None` where that is nowhere near the receive time, so that another convention cannot put a bar
+/// on another day.
+pub fn bar_end(seconds: i64, recv: UnixNanos) -> Option<UnixNanos> {
+    let at = seconds.checked_sub(IST)?;
+    let ahead = at.checked_sub(recv.as_secs())?;
+    let is_near = ahead <= AHEAD && ahead.unsigned_abs() <= BELIEVABLE as u64;
+    (seconds > 0 && is_near).then(|| UnixNanos::from_secs(at))
+}
+
 /// Writes a time as the NSE segments count it; zero stays "never". For the simulated broker.
 pub const fn to_venue(at: UnixNanos) -> i64 {
     if at.as_nanos() <= 0 { 0 } else { at.as_secs() - NSE_EPOCH }
@@ -89,6 +98,17 @@ mod tests {
         // The last trade was five hours before: its own nearest candidate would be wrong.
         let base = Base::of(Segment::Mcx, &[0, 1_770_698_730 + IST], recv);
         assert_eq!(base.convert(1_770_680_730 + IST), UnixNanos::from_secs(1_770_680_730));
+    }
+
+    #[test]
+    fn bars_count_in_indias_wall_clock() {
+        let recv = UnixNanos::from_secs(1_770_695_161);
+        // 2026-02-10 09:15:59, as the wall in India shows it.
+        let end = bar_end(1_770_714_959, recv).unwrap();
+        assert_eq!(end.to_string(), "2026-02-10T03:45:59Z");
+        for wrong in [0, -1, 1_455_182_159, i64::MIN, i64::MAX] {
+            assert_eq!(bar_end(wrong, recv), None, "{wrong}");
+        }
     }
 
     #[test]
