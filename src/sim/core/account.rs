@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::Core;
+use super::orders::Received;
 use super::publish::bit;
 use crate::sim::accounts::{DemoAccount, Identity};
 use crate::sim::books::Book;
@@ -27,6 +28,8 @@ pub(super) struct Account {
     pub(super) book: Book,
     pub(super) sessions: PerProduct<Option<Session>>,
     pub(super) counters: Counters,
+    /// What it sent of orders.
+    pub(super) received: Received,
     /// Second, and requests in it.
     pub(super) windows: PerProduct<(i64, u32)>,
     /// Bits of message codes by position in the catalogue: the market session's subscriptions.
@@ -40,6 +43,7 @@ impl Account {
         Self {
             identity: Identity::new(&demo.user, kind),
             book: Book::default(),
+            received: Received::default(),
             demo,
             of: 0,
             pair: 0,

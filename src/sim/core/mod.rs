@@ -9,6 +9,7 @@ mod feed;
 mod journal;
 mod logins;
 mod nights;
+mod orders;
 mod publish;
 mod requests;
 mod view;
@@ -44,6 +45,8 @@ use journal::Journal;
 pub(crate) use logins::{INTERACTIVE_CLUSTER, LOOKUP_CLUSTER};
 pub(crate) use nights::Away;
 use nights::Presence;
+use orders::OrderFaults;
+pub(crate) use orders::{Manner, OrderCall, OrderFault};
 
 /// The simulated broker.
 #[derive(Debug)]
@@ -63,6 +66,9 @@ pub(crate) struct Core {
     /// What interactive logins must bring; empty: nothing.
     access_token: String,
     faults: Faults,
+    order_faults: OrderFaults,
+    /// Orders that were given a number.
+    orders_numbered: u64,
     journal: Journal,
     presence: Presence,
     /// Marks of tokens that are no JWT, and whose they are.
@@ -129,6 +135,8 @@ impl Core {
             signing_key,
             access_token: settings.access_token.clone(),
             faults: Faults::default(),
+            order_faults: OrderFaults::default(),
+            orders_numbered: 0,
             journal: Journal::new(accounts.len()),
             presence: Presence::default(),
             accounts,

@@ -37,6 +37,7 @@ impl Core {
             "away": self.is_away(now),
             "turned_away": self.turned_away(),
             "login_faults": self.faults_view(),
+            "order_faults": self.order_faults.view(),
             "hours": match self.settings.hours {
                 Hours::Always => "always",
                 Hours::Exchange => "exchange",
@@ -84,6 +85,7 @@ impl Core {
             },
             "subscriptions": self.subscriptions_view(owner),
             "market_keys": market_keys,
+            "orders_received": owner.received.view(),
         })
     }
 

@@ -31,6 +31,17 @@ pub(crate) struct Listing {
     pub(crate) row: Option<String>,
 }
 
+impl Listing {
+    /// Lowest and highest price that orders may have, as the master says; `None` where it does
+    /// not.
+    pub(crate) fn band(&self) -> Option<(Price, Price)> {
+        let mut columns = self.row.as_deref()?.split('|').skip(8);
+        let mut price = || Price::parse(columns.next()?.as_bytes());
+        let (high, low) = (price()?, price()?);
+        high.is_positive().then_some((low, high))
+    }
+}
+
 /// What an instrument is, as far as prices depend on it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Shared, away, control, socket};
 use crate::sim::answers::Answer;
-use crate::sim::core::{Core, INTERACTIVE_CLUSTER, LOOKUP_CLUSTER, Query};
+use crate::sim::core::{Away, Core, INTERACTIVE_CLUSTER, LOOKUP_CLUSTER, Manner, OrderCall, Query};
 use crate::sim::sessions::Product;
 
 /// Bodies are a list of some instruments at most.
@@ -93,6 +93,11 @@ pub(super) async fn dispatch(
     if asked.method == Method::POST && rest == login {
         return log_in(&request, product, &asked.body, &shared).await;
     }
+    if product == Product::Interactive
+        && let Some(call) = OrderCall::of(asked.method.as_str(), rest)
+    {
+        return order(&request, &asked, call, &shared).await;
+    }
     let answer = match product {
         Product::Market => market_data(&asked, &shared),
         Product::Interactive => interactive(&asked, &shared),
@@ -112,6 +117,27 @@ async fn log_in(request: &HttpRequest, product: Product, body: &Value, shared: &
     match away {
         Some(away) => away::end(request, away),
         None => respond(Some(answer)),
+    }
+}
+
+/// A call about orders takes effect when it arrives; its answer may be late, or never come.
+async fn order(request: &HttpRequest, asked: &Request<'_>, call: OrderCall, shared: &Shared) -> HttpResponse {
+    let product = Product::Interactive;
+    let (answer, manner) =
+        shared.change(|core, now| match core.authorize(product, asked.authorization, call.as_str(), now) {
+            Ok(account) => core.order_call(account, call, &asked.body, &asked.query, now),
+            Err(answer) => (answer, Manner::Now),
+        });
+    match manner {
+        Manner::Now => respond(Some(answer)),
+        Manner::Late(after) => {
+            tokio::time::sleep(after).await;
+            respond(Some(answer))
+        }
+        Manner::Never(after) => {
+            tokio::time::sleep(after).await;
+            away::end(request, Away::HangUp)
+        }
     }
 }
 
