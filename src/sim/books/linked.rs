@@ -128,10 +128,12 @@ impl Book {
         let Some(Link { entry, role }) = self.orders[at].link else { return Vec::new() };
         let mut changed = Vec::new();
         match role {
-            Role::BracketEntry(plan) if self.orders[at].status.is_final() && self.filled(at) > 0 => {
-                if self.legs(entry).is_empty() {
-                    changed.extend(self.open_legs(at, plan, now, &mut number));
-                }
+            Role::BracketEntry(plan)
+                if self.orders[at].status.is_final()
+                    && self.filled(at) > 0
+                    && self.legs(entry).is_empty() =>
+            {
+                changed.extend(self.open_legs(at, plan, now, &mut number));
             }
             Role::CoverEntry if self.orders[at].status.is_final() => {
                 let filled = self.filled(at);

@@ -237,7 +237,7 @@ mod tests {
                 match book.advance(0, &quote, now) {
                     Some(Change::Status) => found.push(format!("{:?}", book.orders[0].status)),
                     Some(Change::Trade(at)) => {
-                        found.push(format!("{}@{}", book.trades[at].quantity, book.trades[at].price))
+                        found.push(format!("{}@{}", book.trades[at].quantity, book.trades[at].price));
                     }
                     None => {}
                 }

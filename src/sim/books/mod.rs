@@ -312,7 +312,7 @@ impl Book {
     pub(crate) fn positions(&self, net: bool) -> Vec<Position> {
         let mut found: Vec<Position> = Vec::new();
         let mut add = |item: &Item, product, side, quantity, sum| {
-            add_to(&mut found, (item, product), side, quantity, sum)
+            add_to(&mut found, (item, product), side, quantity, sum);
         };
         for held in self.carried.iter().filter(|_| net) {
             add(&held.item, held.product, held.side, held.quantity, amount(held.price, held.quantity));

@@ -10,6 +10,7 @@ use crate::sim::answers::Answer;
 use crate::sim::books::{Item, Link, Order, Plan, Role, Side, Type};
 use crate::sim::core::Core;
 
+#[expect(clippy::needless_pass_by_value, reason = "an error is mapped by value")]
 fn wrong(what: String) -> Answer {
     Answer::bad_request(&what)
 }
