@@ -68,6 +68,17 @@ pub enum Books {
     Empty,
 }
 
+/// Whether the documented limits of requests are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RateLimits {
+    /// No; calls are counted all the same.
+    #[default]
+    None,
+    /// Yes: each path has its own.
+    Documented,
+}
+
 /// What happens to the sockets of a session that ends. All three were seen on live servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -134,6 +145,8 @@ pub struct Settings {
     pub ping_timeout_ms: u64,
     /// REST requests a second and product before 429 is answered; 0 for no limit.
     pub rate_limit_per_s: u32,
+    /// Whether the documented limit of each path is kept too.
+    pub rate_limits: RateLimits,
     /// Layout of binary messages.
     pub layout: Layout,
     /// Engine.IO revision: 3 like every XTS server seen, or true 4 to test a client with.
@@ -169,6 +182,7 @@ impl Default for Settings {
             ping_interval_ms: 25_000,
             ping_timeout_ms: 60_000,
             rate_limit_per_s: 0,
+            rate_limits: RateLimits::default(),
             layout: Layout::default(),
             engine_io: 3,
             hostlookup: false,

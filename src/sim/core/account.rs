@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use super::Core;
 use super::orders::Received;
 use super::publish::bit;
+use super::rates::Rates;
 use crate::sim::accounts::{DemoAccount, Identity};
 use crate::sim::books::Book;
 use crate::sim::instruments::Catalogue;
@@ -30,6 +31,7 @@ pub(super) struct Account {
     pub(super) counters: Counters,
     /// What it sent of orders.
     pub(super) received: Received,
+    pub(super) rates: Rates,
     /// Second, and requests in it.
     pub(super) windows: PerProduct<(i64, u32)>,
     /// Bits of message codes by position in the catalogue: the market session's subscriptions.
@@ -44,6 +46,7 @@ impl Account {
             identity: Identity::new(&demo.user, kind),
             book: Book::default(),
             received: Received::default(),
+            rates: Rates::default(),
             demo,
             of: 0,
             pair: 0,

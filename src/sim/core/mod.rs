@@ -6,11 +6,13 @@ mod books;
 mod controls;
 mod faults;
 mod feed;
+mod history;
 mod journal;
 mod logins;
 mod nights;
 mod orders;
 mod publish;
+mod rates;
 mod requests;
 mod view;
 
@@ -47,6 +49,7 @@ pub(crate) use nights::Away;
 use nights::Presence;
 use orders::OrderFaults;
 pub(crate) use orders::{Manner, OrderCall, OrderFault};
+use rates::InFlight;
 
 /// The simulated broker.
 #[derive(Debug)]
@@ -66,6 +69,7 @@ pub(crate) struct Core {
     /// What interactive logins must bring; empty: nothing.
     access_token: String,
     faults: Faults,
+    in_flight: InFlight,
     order_faults: OrderFaults,
     /// Orders that were given a number.
     orders_numbered: u64,
@@ -135,6 +139,7 @@ impl Core {
             signing_key,
             access_token: settings.access_token.clone(),
             faults: Faults::default(),
+            in_flight: InFlight::default(),
             order_faults: OrderFaults::default(),
             orders_numbered: 0,
             journal: Journal::new(accounts.len()),

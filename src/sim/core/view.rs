@@ -37,6 +37,7 @@ impl Core {
             "away": self.is_away(now),
             "turned_away": self.turned_away(),
             "login_faults": self.faults_view(),
+            "requests_in_flight": self.in_flight.view(),
             "order_faults": self.order_faults.view(),
             "hours": match self.settings.hours {
                 Hours::Always => "always",
@@ -85,6 +86,7 @@ impl Core {
             },
             "subscriptions": self.subscriptions_view(owner),
             "market_keys": market_keys,
+            "rates": owner.rates.view(),
             "orders_received": owner.received.view(),
         })
     }
@@ -97,6 +99,7 @@ impl Core {
             "secret_key": demo.keys.market_secret_key,
             "logins": counters.logins.market,
             "refusals": counters.refusals.market,
+            "rates": self.accounts[number].rates.view(),
             "session": session_view(sessions.market.as_ref(), now),
             "sockets": self.sockets_of(Some(number), Product::Market),
             "subscriptions": self.subscriptions_view(&self.accounts[number]),
@@ -128,7 +131,12 @@ impl Core {
             .iter()
             .zip(self.market.quotes())
             .map(|(listing, quote)| {
+                let band = listing.band();
                 json!({
+                    "band_low": band.map(|(low, _)| low.to_string()),
+                    "band_high": band.map(|(_, high)| high.to_string()),
+                    "tick": listing.tick.to_string(),
+                    "lot": listing.lot,
                     "exchange": listing.exchange.as_str(),
                     "symbol": listing.symbol,
                     "segment": listing.id.segment.number(),

@@ -1,7 +1,7 @@
 //! `/__sim/…`: what tests ask the simulator and tell it to do. Not the venue's protocol.
 //!
 //! Asked (GET): `state` (totals, the first account's session, every account), `truth` (last
-//! values), `books` (every account's books without the venue's oddities), `logins` (every login
+//! values), `bars` (`segment`, `id`, `interval`, `from`, `to`: the past), `books` (every account's books without the venue's oddities), `logins` (every login
 //! and every request with a token that is no good; how many logins were in flight at once).
 //!
 //! Told (POST, JSON). `account` (a user of `state`) and `product` narrow a control down; left
@@ -36,7 +36,7 @@ use serde_json::{Value, json};
 use super::Shared;
 use crate::clock::UnixNanos;
 use crate::sim::answers::Answer;
-use crate::sim::core::{Away, Core, LoginFault, OrderFault};
+use crate::sim::core::{Away, Core, LoginFault, OrderFault, Query};
 use crate::sim::sessions::Product;
 use crate::sim::settings::SocketEnd;
 
@@ -75,6 +75,14 @@ pub(super) fn answer(
         return Some(wrong(403, "not for web pages"));
     }
     Some(control(path, body, shared).unwrap_or_else(|what| wrong(400, what)))
+}
+
+/// `GET bars`.
+pub(super) fn bars(query: &Query, shared: &Shared) -> Answer {
+    match shared.with(|core, now| core.bars_view(query, now)) {
+        Ok(found) => Answer::plain(&found),
+        Err(what) => wrong(400, what),
+    }
 }
 
 fn control(path: &str, body: &Value, shared: &Shared) -> Result<Answer, &'static str> {
