@@ -181,27 +181,27 @@ impl Answer {
             "s-user-0001",
             "User profile",
             json!({
-                "ClientId": who.client, "ClientName": "SIMULATED CLIENT", "EmailId": "", "MobileNo": "", "PAN": "",
-                "IncludeInAutoSquareoff": false, "IsProClient": who.kind == AccountKind::Pro,
+                "ClientId": who.client, "ClientName": "SIMULATED CLIENT", "EmailId": "simulated@example.com",
+                "MobileNo": "0000000000", "PAN": "AAAAA0000A", "IncludeInAutoSquareoff": false, "IsProClient": who.kind == AccountKind::Pro,
                 "IsInvestorClient": who.kind == AccountKind::Investor,
-                "ResidentialAddress": "", "OfficeAddress": "", "ClientBankInfoList": [],
+                "ResidentialAddress": "1 Example Street, Mumbai", "OfficeAddress": "",
+                "ClientBankInfoList": [{"ClientId": who.client, "AccountNumber": "000000000000",
+                    "BankName": "EXAMPLE BANK", "BankBranchName": "MUMBAI", "BankCity": "MUMBAI",
+                    "CustomerId": "", "BankCityPincode": "", "BankIFSCCode": "EXMP0000000"}],
                 "ClientExchangeDetailsList": details,
             }),
         )
     }
 
-    /// No holdings, in one of the two shapes that servers have.
-    pub(crate) fn holdings(client: &str, account: usize) -> Self {
-        let result = if account.is_multiple_of(2) {
-            json!({ "ClientId": client, "RMSHoldings": { "Holdings": {} } })
-        } else {
-            json!({
-                "ClientId": client,
-                "RMSHoldingList": [{ "Holdings": {} }],
-                "CollateralHoldingList": [{ "Holdings": {} }],
-            })
-        };
-        Self::success("s-portfolio-0013", "Success holding", result)
+    /// A call about an order was taken; whether the exchange takes it is another question.
+    pub(crate) fn sent(result: Value) -> Self {
+        Self::success("s-orders-0001", "Request sent", result)
+    }
+
+    /// An order, or a change of one, that is turned down before it is on its way. The texts are
+    /// composed: sources show the code only.
+    pub(crate) fn order_refused(text: &str) -> Self {
+        Self::error(400, "e-orders-0001", text, json!({}))
     }
 
     /// How some servers say that a book is empty.

@@ -1,6 +1,6 @@
 //! The simulated XTS broker: logins, REST and the feed over real sockets, prices from a walk or
-//! from a capture of a real exchange. Not a model of an exchange's matching; no order can be
-//! placed.
+//! from a capture of a real exchange, orders matched against those, bars of the past made up.
+//! Not a model of an exchange: its market does not notice the orders.
 //!
 //! `core` holds every rule and is free of I/O and clock; `server` puts it on a port. What goes
 //! over the wire is written here from the venue's documents, apart from the decoders in
@@ -11,6 +11,7 @@ mod answers;
 mod books;
 mod core;
 mod encode;
+mod history;
 mod instruments;
 mod jwt;
 mod market;
@@ -24,6 +25,6 @@ mod tests;
 pub use accounts::{DemoAccount, DemoKeys};
 pub use market::CaptureError;
 pub use server::{Error, SimServer, run_alone};
-pub use settings::{AccountKind, Books, Hours, Layout, Prices, Settings, SocketEnd};
+pub use settings::{AccountKind, Books, Hours, Layout, Prices, RateLimits, Settings, SocketEnd};
 #[cfg(test)]
 pub(crate) use tests::memory;

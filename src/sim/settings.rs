@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::accounts::MAX_ACCOUNTS;
+use super::accounts::{MAX_ACCOUNTS, MAX_MARKET_KEYS};
 use crate::market::TimeOfDay;
 
 /// When instruments trade.
@@ -68,6 +68,17 @@ pub enum Books {
     Empty,
 }
 
+/// Whether the documented limits of requests are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RateLimits {
+    /// No; calls are counted all the same.
+    #[default]
+    None,
+    /// Yes: each path has its own.
+    Documented,
+}
+
 /// What happens to the sockets of a session that ends. All three were seen on live servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -110,6 +121,9 @@ pub struct Settings {
     pub seed: u64,
     /// Demo accounts, each with keys of its own. From 1 to 16.
     pub accounts: usize,
+    /// Pairs of market-data keys of each account, each with a session and subscriptions of its
+    /// own. From 1 to 8.
+    pub market_keys: usize,
     /// What they are to the broker.
     pub account_kind: AccountKind,
     /// What stands in their books.
@@ -131,6 +145,8 @@ pub struct Settings {
     pub ping_timeout_ms: u64,
     /// REST requests a second and product before 429 is answered; 0 for no limit.
     pub rate_limit_per_s: u32,
+    /// Whether the documented limit of each path is kept too.
+    pub rate_limits: RateLimits,
     /// Layout of binary messages.
     pub layout: Layout,
     /// Engine.IO revision: 3 like every XTS server seen, or true 4 to test a client with.
@@ -155,6 +171,7 @@ impl Default for Settings {
             pace: 1.0,
             seed: 1,
             accounts: 1,
+            market_keys: 1,
             account_kind: AccountKind::default(),
             books: Books::default(),
             max_subscriptions: 1000,
@@ -165,6 +182,7 @@ impl Default for Settings {
             ping_interval_ms: 25_000,
             ping_timeout_ms: 60_000,
             rate_limit_per_s: 0,
+            rate_limits: RateLimits::default(),
             layout: Layout::default(),
             engine_io: 3,
             hostlookup: false,
@@ -186,6 +204,7 @@ impl Settings {
         }
         for (key, value, most) in [
             ("accounts", self.accounts as u64, MAX_ACCOUNTS as u64),
+            ("market_keys", self.market_keys as u64, MAX_MARKET_KEYS as u64),
             ("max_subscriptions", self.max_subscriptions as u64, 100_000),
             ("token_life_s", self.token_life_s, 366 * 86_400),
             ("ping_interval_ms", self.ping_interval_ms, 3_600_000),

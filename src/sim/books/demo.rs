@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{Book, Carried, Item, Order, Side, Status, Type};
+use super::{Book, Carried, Holding, Item, Order, Side, Status, Type, Validity};
 use crate::clock::UnixNanos;
 use crate::market::calendar::{TimeOfDay, last_cutoff};
 use crate::market::{Exchange, Price};
@@ -35,6 +35,12 @@ struct Plan {
 }
 
 impl Book {
+    /// A book with nothing in it, whose executions have numbers of their own.
+    pub(crate) fn empty(account: usize, now: UnixNanos) -> Self {
+        let days = u64::try_from(now.as_secs() / 86_400).unwrap_or_default() % 1_000;
+        Self { next_execution: (400_000 + days * 100 + account as u64) * 1_000_000, ..Self::default() }
+    }
+
     /// The demo book of an account, 0 being the first; its orders are of the half hour before
     /// `now`, or of the day's first minutes.
     pub(crate) fn demo(account: usize, catalogue: &Catalogue, now: UnixNanos) -> Self {
@@ -42,7 +48,7 @@ impl Book {
         let midnight = TimeOfDay::new(0, 0).map_or(now, |midnight| last_cutoff(now, midnight));
         let start = UnixNanos::from_secs(now.minus(SPAN).max(midnight).as_secs());
         let number = days * 100_000 + account as u64 * 1_000;
-        let book = Self { next_execution: 400_000_000 + number, ..Self::default() };
+        let book = Self { holdings: Holding::demo(account, catalogue), ..Self::empty(account, now) };
         let mut desk = Desk { book, catalogue, account, first: 1_100_000_000 + number, start };
         desk.shares();
         desk.contracts();
@@ -146,6 +152,14 @@ impl Desk<'_> {
             reason: String::new(),
             placed,
             updated: placed.plus(Duration::from_secs(1)),
+            validity: Validity::Day,
+            disclosed: 0,
+            basis: limit,
+            is_live: false,
+            triggered: !r#type.is_stop(),
+            rests: true,
+            states: Vec::new(),
+            link: None,
         });
         self.book.orders.len() - 1
     }
@@ -162,7 +176,7 @@ fn plan(item: &Item, side: Side, r#type: Type, product: &'static str, quantity: 
 }
 
 fn item(listing: &Listing) -> Item {
-    Item { id: listing.id, symbol: listing.symbol.clone(), lot: i64::from(listing.lot) }
+    Item::of(listing)
 }
 
 /// The previous close, moved by some ticks.

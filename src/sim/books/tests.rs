@@ -161,7 +161,7 @@ fn position_entries_are_texts_and_the_event_has_other_names() {
     assert!(net.iter().any(|e| e["NetAmount"].as_str().unwrap().contains(',')));
     assert!(net.iter().any(|e| !e["BuyAmount"].as_str().unwrap().contains(',') && e["BuyAmount"] != "0.00"));
     assert_eq!(net[0]["Quantity"], "-30", "held before: sold");
-    let event = book.position_event(OWNER, 0, NOW).unwrap();
+    let event = book.position_event(OWNER, &book.orders[0].item, "MIS", NOW).unwrap();
     assert_eq!((&event["NetPosition"], &event["ExchangeInstrumentID"]), (&"6".into(), &"2885".into()));
 }
 

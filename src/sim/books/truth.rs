@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Book, Order, Paise, Position, Side, Status, Type};
+use super::{Book, Holding, Order, Paise, Position, Side, Status, Type};
 use crate::market::Price;
 
 impl Book {
@@ -15,6 +15,13 @@ impl Book {
             .map(|t| {
                 json!({
                     "order": self.orders[t.order].number.to_string(),
+                    "exchange_id": self.orders[t.order].exchange_number,
+                    "unique_id": self.orders[t.order].mark,
+                    "segment": self.orders[t.order].item.id.segment.number(),
+                    "instrument": self.orders[t.order].item.id.code,
+                    "symbol": self.orders[t.order].item.symbol,
+                    "side": side(self.orders[t.order].side),
+                    "product": self.orders[t.order].product,
                     "execution": t.number.to_string(),
                     "quantity": t.quantity,
                     "price": t.price.to_string(),
@@ -28,6 +35,7 @@ impl Book {
             "orders": orders,
             "trades": trades,
             "positions": { "net": positions(true), "day": positions(false) },
+            "holdings": self.holdings.iter().map(Holding::truth).collect::<Vec<_>>(),
             "funds": {
                 "cash": rupees(funds.cash),
                 "used": rupees(funds.used),
@@ -49,17 +57,18 @@ impl Book {
             "segment": item.id.segment.number(),
             "instrument": item.id.code,
             "symbol": item.symbol,
-            "side": match order.side {
-                Side::Buy => "buy",
-                Side::Sell => "sell",
-            },
+            "side": side(order.side),
             "kind": match order.r#type {
                 Type::Market => "market",
                 Type::Limit => "limit",
                 Type::StopLimit => "stop_limit",
+                Type::StopMarket => "stop_market",
             },
             "product": order.product,
-            "validity": "DAY",
+            "validity": order.validity.as_str(),
+            "disclosed": order.disclosed,
+            "leg": order.link.as_ref().map(|l| l.role.as_str()),
+            "entry": order.link.as_ref().map(|l| self.orders[l.entry].number.to_string()),
             "quantity": order.quantity,
             "filled": self.filled(at),
             "left": self.left(at),
@@ -68,7 +77,7 @@ impl Book {
             "average": self.average(at).map(price),
             "status": match order.status {
                 Status::PendingNew => "pending",
-                Status::New => "open",
+                Status::New | Status::Replaced => "open",
                 Status::PartiallyFilled => "partially_filled",
                 Status::Filled => "filled",
                 Status::Cancelled => "cancelled",
@@ -79,6 +88,13 @@ impl Book {
             "placed_ms": order.placed.as_millis(),
             "updated_ms": order.updated.as_millis(),
         })
+    }
+}
+
+const fn side(side: Side) -> &'static str {
+    match side {
+        Side::Buy => "buy",
+        Side::Sell => "sell",
     }
 }
 
@@ -99,7 +115,7 @@ fn position(position: &Position) -> Value {
     })
 }
 
-fn price(paise: Paise) -> String {
+pub(super) fn price(paise: Paise) -> String {
     Price::from_nanos(paise * 10_000_000).to_string()
 }
 

@@ -8,7 +8,7 @@
 use serde_json::{Value, json};
 
 use super::truth::rupees;
-use super::{Book, Funds, Order, Paise, Position, Side, Status, Trade, Type};
+use super::{Book, Funds, Item, Order, Paise, Position, Side, Status, Trade, Type};
 use crate::clock::UnixNanos;
 use crate::market::Price;
 
@@ -32,7 +32,7 @@ impl Book {
         let order = &self.orders[at];
         // Newer servers add a number beside the text.
         let average = self.average(at);
-        let mut entry = head(owner, order, at, self.left(at), self.filled(at), average);
+        let mut entry = head(owner, self, order, at, self.left(at), self.filled(at), average);
         entry["OrderStatus"] = json!(status(order.status));
         entry["MessageCode"] = json!(9004);
         entry["SequenceNumber"] = json!(sequence(order.updated, at));
@@ -47,8 +47,33 @@ impl Book {
     pub(crate) fn history(&self, owner: Owner<'_>, at: usize) -> Vec<Value> {
         let order = &self.orders[at];
         let mut states = Vec::new();
+        if !order.states.is_empty() {
+            // Every state it was in, with what it was then.
+            for (nth, state) in order.states.iter().enumerate() {
+                let then = Order {
+                    status: state.status,
+                    quantity: state.quantity,
+                    limit: state.limit,
+                    trigger: state.trigger,
+                    updated: state.time,
+                    reason: if state.status == Status::Rejected {
+                        order.reason.clone()
+                    } else {
+                        String::new()
+                    },
+                    ..order.clone()
+                };
+                let left = if state.status.is_final() { 0 } else { state.quantity - state.filled };
+                let mut entry = head(owner, self, &then, at, left, state.filled, state.average);
+                entry["OrderStatus"] = json!(status(state.status));
+                entry["MessageCode"] = json!(9004);
+                entry["SequenceNumber"] = json!(sequence(state.time, at) + nth as i64);
+                states.push(entry);
+            }
+            return states;
+        }
         if order.status != Status::PendingNew {
-            let mut first = head(owner, order, at, order.quantity, 0, None);
+            let mut first = head(owner, self, order, at, order.quantity, 0, None);
             first["OrderStatus"] = json!("PendingNew");
             first["MessageCode"] = json!(9004);
             first["SequenceNumber"] = json!(sequence(order.placed, at));
@@ -72,7 +97,7 @@ impl Book {
         let total = self.orders[order].quantity;
         let state = if filled == total { Status::Filled } else { Status::PartiallyFilled };
         let placed = &self.orders[order];
-        let mut entry = head(owner, placed, order, total - filled, filled, self.average(order));
+        let mut entry = head(owner, self, placed, order, total - filled, filled, self.average(order));
         entry["OrderStatus"] = json!(status(state));
         entry["MessageCode"] = json!(9005);
         entry["SequenceNumber"] = json!(sequence(time, at));
@@ -92,17 +117,22 @@ impl Book {
     }
 
     /// The payload of a `position` event, which has other names than the book.
-    pub(crate) fn position_event(&self, owner: Owner<'_>, order: usize, now: UnixNanos) -> Option<Value> {
-        let Order { item, product, .. } = &self.orders[order];
+    pub(crate) fn position_event(
+        &self,
+        owner: Owner<'_>,
+        item: &Item,
+        product: &str,
+        now: UnixNanos,
+    ) -> Option<Value> {
         let positions = self.positions(true);
-        let position = positions.iter().find(|p| p.item == *item && p.product == *product)?;
+        let position = positions.iter().find(|p| p.item == *item && p.product == product)?;
         Some(json!({
             "LoginID": owner.login,
             "AccountID": owner.client,
             "TradingSymbol": item.symbol,
             "ExchangeSegment": item.id.segment.xts_name(),
             "ExchangeInstrumentID": item.id.code.to_string(),
-            "ProductType": product,
+            "ProductType": position.product,
             "Multiplier": "1",
             "Marketlot": item.lot.to_string(),
             "BuyAveragePrice": rupees(position.buy_average()),
@@ -127,13 +157,23 @@ impl Book {
             "MessageVersion": 1,
             "TokenID": 0,
             "ApplicationType": 0,
-            "SequenceNumber": sequence(now, order),
+            "SequenceNumber": sequence(now, self.trades.len()),
         }))
     }
 }
 
 /// What the entries of orders and trades share.
-fn head(owner: Owner<'_>, order: &Order, at: usize, left: i64, filled: i64, average: Option<Paise>) -> Value {
+fn head(
+    owner: Owner<'_>,
+    book: &Book,
+    order: &Order,
+    at: usize,
+    left: i64,
+    filled: i64,
+    average: Option<Paise>,
+) -> Value {
+    let leg = order.link.as_ref().map_or(0, |l| l.role.leg());
+    let entry = order.link.as_ref().filter(|_| leg > 0).map(|l| book.orders[l.entry].number.to_string());
     // Every third writes its prices as texts.
     let number = |price: Price| if at % 3 == 2 { json!(with_commas(paise(price))) } else { number_of(price) };
     json!({
@@ -155,9 +195,10 @@ fn head(owner: Owner<'_>, order: &Order, at: usize, left: i64, filled: i64, aver
             Type::Market => "Market",
             Type::Limit => "Limit",
             Type::StopLimit => "StopLimit",
+            Type::StopMarket => "StopMarket",
         },
         "ProductType": order.product,
-        "TimeInForce": "DAY",
+        "TimeInForce": order.validity.as_str(),
         "OrderPrice": number(order.limit),
         "OrderQuantity": if at % 3 == 2 { json!(order.quantity.to_string()) } else { json!(order.quantity) },
         "OrderStopPrice": number(order.trigger),
@@ -165,7 +206,7 @@ fn head(owner: Owner<'_>, order: &Order, at: usize, left: i64, filled: i64, aver
         "OrderAverageTradedPrice": average.map(with_commas).unwrap_or_default(),
         "LeavesQuantity": left,
         "CumulativeQuantity": filled,
-        "OrderDisclosedQuantity": 0,
+        "OrderDisclosedQuantity": order.disclosed,
         "OrderGeneratedDateTime": venue_time(order.placed),
         "ExchangeTransactTime": venue_time(order.placed),
         "LastUpdateDateTime": venue_time(order.updated),
@@ -174,8 +215,8 @@ fn head(owner: Owner<'_>, order: &Order, at: usize, left: i64, filled: i64, aver
         "OrderUniqueIdentifier": order.mark,
         "OrderLegStatus": "SingleOrderLeg",
         "IsSpread": false,
-        "BoLegDetails": 0,
-        "BoEntryOrderId": "",
+        "BoLegDetails": leg,
+        "BoEntryOrderId": entry.unwrap_or_default(),
         "MessageVersion": 4,
         "TokenID": 0,
         "ApplicationType": 0,
@@ -262,6 +303,7 @@ const fn status(status: Status) -> &'static str {
     match status {
         Status::PendingNew => "PendingNew",
         Status::New => "New",
+        Status::Replaced => "Replaced",
         Status::PartiallyFilled => "PartiallyFilled",
         Status::Filled => "Filled",
         Status::Cancelled => "Cancelled",
@@ -281,7 +323,7 @@ fn number_of(price: Price) -> Value {
 }
 
 /// Two decimals, and a comma before every third digit of the whole.
-fn with_commas(paise: Paise) -> String {
+pub(crate) fn with_commas(paise: Paise) -> String {
     let plain = rupees(paise);
     let (whole, decimals) = plain.split_once('.').unwrap_or((&plain, "00"));
     let digits = whole.trim_start_matches('-');

@@ -1,10 +1,15 @@
 //! What is one demo account's own while the broker runs: sessions, subscriptions, counters.
 //! No account ever touches another's.
+//!
+//! A further pair of market-data keys has all of that for itself too, so it is kept as an
+//! account of its own behind the real ones, with the same user and nothing interactive.
 
 use std::collections::BTreeSet;
 
 use super::Core;
+use super::orders::Received;
 use super::publish::bit;
+use super::rates::Rates;
 use crate::sim::accounts::{DemoAccount, Identity};
 use crate::sim::books::Book;
 use crate::sim::instruments::Catalogue;
@@ -16,10 +21,17 @@ use crate::sim::state::{Counters, SavedAccount};
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) demo: DemoAccount,
+    /// The number of the account it belongs to: its own, but for a further pair of keys.
+    pub(super) of: usize,
+    /// Which pair of market-data keys; 0 for the account itself.
+    pub(super) pair: usize,
     pub(super) identity: Identity,
     pub(super) book: Book,
     pub(super) sessions: PerProduct<Option<Session>>,
     pub(super) counters: Counters,
+    /// What it sent of orders.
+    pub(super) received: Received,
+    pub(super) rates: Rates,
     /// Second, and requests in it.
     pub(super) windows: PerProduct<(i64, u32)>,
     /// Bits of message codes by position in the catalogue: the market session's subscriptions.
@@ -33,7 +45,11 @@ impl Account {
         Self {
             identity: Identity::new(&demo.user, kind),
             book: Book::default(),
+            received: Received::default(),
+            rates: Rates::default(),
             demo,
+            of: 0,
+            pair: 0,
             sessions: saved.sessions,
             counters: saved.counters,
             windows: PerProduct::default(),
@@ -44,7 +60,7 @@ impl Account {
 
     pub(super) fn saved(&self) -> SavedAccount {
         SavedAccount {
-            user: self.demo.user.clone(),
+            user: saved_name(&self.demo.user, self.pair),
             sessions: self.sessions.clone(),
             counters: self.counters.clone(),
             used_access_token: self.used_access_token.clone(),
@@ -77,10 +93,21 @@ impl Account {
     }
 }
 
+/// The name in the state file.
+pub(super) fn saved_name(user: &str, pair: usize) -> String {
+    if pair == 0 { user.to_owned() } else { format!("{user}/{}", pair + 1) }
+}
+
 impl Core {
-    /// The account that an app key belongs to.
+    /// The account, or further market session, that an app key belongs to.
     pub(super) fn account_of_key(&self, product: Product, app_key: &str) -> Option<usize> {
-        self.accounts.iter().position(|a| a.demo.keys.pair(product).0 == app_key)
+        self.accounts.iter().position(|a| !app_key.is_empty() && a.demo.keys.pair(product).0 == app_key)
+    }
+
+    /// The accounts without the further market sessions.
+    pub(super) fn main_accounts(&self) -> &[Account] {
+        let extra = self.accounts.iter().position(|a| a.pair > 0);
+        &self.accounts[..extra.unwrap_or(self.accounts.len())]
     }
 
     /// The number of the account with this user; 0 is the first.

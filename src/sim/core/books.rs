@@ -15,7 +15,7 @@ use crate::broker::xts::socketio;
 use crate::clock::UnixNanos;
 use crate::sim::accounts::MASK;
 use crate::sim::answers::Answer;
-use crate::sim::books::{Book, wire};
+use crate::sim::books::{Book, holdings, wire};
 use crate::sim::sessions::Product;
 use crate::sim::settings::{AccountKind, Books};
 
@@ -50,7 +50,12 @@ impl Account {
         }
     }
 
-    const fn owner(&self) -> wire::Owner<'_> {
+    /// Whether `clientID` is right for an order.
+    pub(super) fn may_order(&self, query: &Query) -> bool {
+        self.may_ask(Subject::Client, query)
+    }
+
+    pub(super) const fn owner(&self) -> wire::Owner<'_> {
         wire::Owner { login: self.identity.login.as_str(), client: self.identity.client.as_str() }
     }
 }
@@ -87,7 +92,9 @@ impl Core {
         };
         // A dealer's plain books are empty for every client, an investor's dealer books too.
         let is_book = !matches!(path, "user/profile" | "user/balance" | "portfolio/holdings");
-        let is_hollow = is_book && is_dealer != is_dealer_call;
+        // An order's history is asked for at the plain path by everybody.
+        let is_history = path == "orders" && query.contains_key("appOrderID");
+        let is_hollow = is_book && !is_history && is_dealer != is_dealer_call;
         if !is_hollow && !owner.may_ask(subject, query) {
             return Answer::bad_request("clientID is none that this login may ask for");
         }
@@ -97,10 +104,15 @@ impl Core {
                 let funds = owner.book.funds();
                 Answer::success("s-user-0002", "OK", wire::balance(owner.owner(), &funds, account))
             }
-            "portfolio/holdings" => Answer::holdings(&owner.identity.client, account),
+            "portfolio/holdings" => Answer::success(
+                "s-portfolio-0013",
+                "Success holding",
+                holdings::result(&owner.book.holdings, &owner.identity.client, account),
+            ),
             _ if is_hollow => book_answer(path, query, &Book::default(), owner, now),
             _ => {
-                if self.settings.books == Books::Empty {
+                let book = &owner.book;
+                if book.orders.is_empty() && book.trades.is_empty() && book.carried.is_empty() {
                     self.empty_answers += 1;
                     // By turns, in the two ways that servers have.
                     if self.empty_answers.is_multiple_of(2) {
@@ -115,11 +127,12 @@ impl Core {
 
     /// `GET /__sim/books`.
     pub(crate) fn books_view(&self) -> Value {
-        let accounts = self.accounts.iter().map(|a| {
+        let accounts = self.main_accounts().iter().map(|a| {
             let mut truth = a.book.truth();
             truth["user"] = json!(a.demo.user);
             truth["login_user"] = json!(a.identity.login);
             truth["client_id"] = json!(a.identity.client);
+            truth["orders_received"] = a.received.view();
             truth
         });
         json!({ "accounts": accounts.collect::<Vec<_>>() })
@@ -130,29 +143,20 @@ impl Core {
     pub(crate) fn fill(&mut self, account: Option<usize>, now: UnixNanos) -> usize {
         self.pass_time(now);
         let mut filled = 0;
-        for number in 0..self.accounts.len() {
+        for number in 0..self.main_accounts().len() {
             if account.is_some_and(|a| a != number) {
                 continue;
             }
             let Some((order, trade)) = self.accounts[number].book.fill_next(now) else { continue };
             filled += 1;
-            let owner = &self.accounts[number];
-            let whose = owner.owner();
-            let events = [
-                ("order", Some(owner.book.order_entry(whose, order))),
-                ("trade", Some(owner.book.trade_entry(whose, trade))),
-                ("position", owner.book.position_event(whose, order, now)),
-            ];
-            for (name, payload) in events {
-                // A JSON text inside the JSON, as market events have it.
-                let payload = payload.map(|p| json!(p.to_string()).to_string());
-                self.tell_interactive(number, name, &payload.unwrap_or_default());
-            }
+            let traded = self.accounts[number].book.trades[trade].quantity;
+            self.after_trade(number, order, trade, now);
+            self.settle(number, order, traded, now);
         }
         filled
     }
 
-    fn tell_interactive(&mut self, account: usize, name: &str, datum: &str) {
+    pub(super) fn tell_interactive(&mut self, account: usize, name: &str, datum: &str) {
         let Some(session) = &self.accounts[account].sessions.interactive else { return };
         let theirs =
             self.sockets.iter().filter(|(_, s)| s.product == Product::Interactive && s.session == session.id);
@@ -164,11 +168,11 @@ impl Core {
 
     /// New books for a new day.
     pub(super) fn open_books(&mut self, now: UnixNanos) {
-        if self.settings.books == Books::Empty {
-            return;
-        }
-        for (number, account) in self.accounts.iter_mut().enumerate() {
-            account.book = Book::demo(number, self.market.catalogue(), now);
+        for (number, account) in self.accounts.iter_mut().enumerate().filter(|(_, a)| a.pair == 0) {
+            account.book = match self.settings.books {
+                Books::Empty => Book::empty(number, now),
+                Books::Demo => Book::demo(number, self.market.catalogue(), now),
+            };
         }
     }
 }

@@ -72,7 +72,7 @@ impl Core {
     pub(crate) fn login_arrives(&mut self, product: Product, body: &Value, now: UnixNanos) -> Arrival {
         self.pass_time(now);
         let account = self.account_of_key(product, text(body, "appKey"));
-        let fault = account.and_then(|a| self.faults.take(a, product));
+        let fault = account.and_then(|a| self.faults.take(self.accounts[a].of, product));
         let (fault, delay) = fault.map_or((None, Duration::ZERO), |(fault, delay)| (Some(fault), delay));
         let number = self.journal.arrived(account, product, fault.map(Fault::as_str), now);
         Arrival { number, account, product, fault, delay, restarts: self.presence.restarts }
@@ -206,11 +206,15 @@ impl Core {
             *window = (now.as_secs(), 0);
         }
         window.1 = window.1.saturating_add(1);
-        if limit > 0 && window.1 > limit {
+        let is_over = limit > 0 && window.1 > limit;
+        if is_over {
             counters.rate_limited += 1;
-            return Err(Answer::rate_limited());
         }
-        Ok(account)
+        let may_call = self.may_call(account, product, call, now);
+        if !may_call && !is_over {
+            self.accounts[account].counters.rate_limited += 1;
+        }
+        if is_over || !may_call { Err(Answer::rate_limited()) } else { Ok(account) }
     }
 
     /// The account whose live session a token belongs to. A refusal is counted and written

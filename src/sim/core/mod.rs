@@ -6,10 +6,13 @@ mod books;
 mod controls;
 mod faults;
 mod feed;
+mod history;
 mod journal;
 mod logins;
 mod nights;
+mod orders;
 mod publish;
+mod rates;
 mod requests;
 mod view;
 
@@ -26,7 +29,7 @@ use sha2::{Digest as _, Sha256};
 use crate::clock::UnixNanos;
 use crate::market::Calendar;
 use crate::market::calendar::ist_date;
-use crate::sim::accounts::{DemoAccount, MAX_ACCOUNTS};
+use crate::sim::accounts::{DemoAccount, DemoKeys, MAX_ACCOUNTS, MAX_MARKET_KEYS};
 use crate::sim::encode::binary;
 use crate::sim::instruments::Catalogue;
 use crate::sim::jwt::Key;
@@ -34,7 +37,7 @@ use crate::sim::market::{Capture, Market, Rules};
 use crate::sim::sessions::Product;
 use crate::sim::settings::{Hours, Settings};
 use crate::sim::state::{Counters, Saved};
-use account::Account;
+use account::{Account, saved_name};
 pub(crate) use books::Query;
 use faults::Faults;
 pub(crate) use faults::LoginFault;
@@ -44,6 +47,9 @@ use journal::Journal;
 pub(crate) use logins::{INTERACTIVE_CLUSTER, LOOKUP_CLUSTER};
 pub(crate) use nights::Away;
 use nights::Presence;
+use orders::OrderFaults;
+pub(crate) use orders::{Manner, OrderCall, OrderFault};
+use rates::InFlight;
 
 /// The simulated broker.
 #[derive(Debug)]
@@ -63,6 +69,10 @@ pub(crate) struct Core {
     /// What interactive logins must bring; empty: nothing.
     access_token: String,
     faults: Faults,
+    in_flight: InFlight,
+    order_faults: OrderFaults,
+    /// Orders that were given a number.
+    orders_numbered: u64,
     journal: Journal,
     presence: Presence,
     /// Marks of tokens that are no JWT, and whose they are.
@@ -107,21 +117,31 @@ impl Core {
             },
         };
         let catalogue = Arc::new(Catalogue::build(ist_date(now)));
-        let accounts: Vec<_> = (0..settings.accounts.clamp(1, MAX_ACCOUNTS))
-            .map(|number| {
-                let demo = DemoAccount::nth(number);
-                let saved = saved.take_account(number, &demo.user);
-                let mut account = Account::new(demo, settings.account_kind, saved);
-                account.recount(&catalogue);
-                account
-            })
-            .collect();
+        let numbers = 0..settings.accounts.clamp(1, MAX_ACCOUNTS);
+        let pairs = settings.market_keys.clamp(1, MAX_MARKET_KEYS);
+        let mut accounts = Vec::with_capacity(numbers.len() * pairs);
+        // The accounts first: their numbers do not depend on how many keys they have.
+        for (pair, number) in (0..pairs).flat_map(|pair| numbers.clone().map(move |number| (pair, number))) {
+            let mut demo = DemoAccount::with_market_keys(number, pairs);
+            let saved = saved.take_account(accounts.len(), &saved_name(&demo.user, pair));
+            if pair > 0 {
+                demo.keys = DemoKeys::market_only(demo.more_market_keys.swap_remove(pair - 1));
+                demo.more_market_keys.clear();
+            }
+            let mut account = Account::new(demo, settings.account_kind, saved);
+            (account.of, account.pair) = (number, pair);
+            account.recount(&catalogue);
+            accounts.push(account);
+        }
         let mut core = Self {
             market: Market::start(rules, catalogue, capture.map(Arc::new), now),
             key: Key::new(&signing_key),
             signing_key,
             access_token: settings.access_token.clone(),
             faults: Faults::default(),
+            in_flight: InFlight::default(),
+            order_faults: OrderFaults::default(),
+            orders_numbered: 0,
             journal: Journal::new(accounts.len()),
             presence: Presence::default(),
             accounts,
@@ -148,7 +168,7 @@ impl Core {
 
     /// Who may log in, the first account first.
     pub(crate) fn demo_accounts(&self) -> Vec<DemoAccount> {
-        self.accounts.iter().map(|a| a.demo.clone()).collect()
+        self.main_accounts().iter().map(|a| a.demo.clone()).collect()
     }
 
     /// Where it listened last time, 0 if never.

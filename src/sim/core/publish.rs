@@ -48,6 +48,7 @@ impl Core {
         for listener in listeners {
             self.deliver(listener);
         }
+        self.run_orders(now);
         wait
     }
 

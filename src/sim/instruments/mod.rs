@@ -26,9 +26,22 @@ pub(crate) struct Listing {
     /// Units in one lot; 1 for shares and indices.
     pub(crate) lot: u32,
     pub(crate) previous_close: Price,
+    /// What its past was drawn to; the same on every day.
+    pub(crate) base: Price,
     pub(crate) activity: Activity,
     /// Its row of the instrument master; NSE indices have none.
     pub(crate) row: Option<String>,
+}
+
+impl Listing {
+    /// Lowest and highest price that orders may have, as the master says; `None` where it does
+    /// not.
+    pub(crate) fn band(&self) -> Option<(Price, Price)> {
+        let mut columns = self.row.as_deref()?.split('|').skip(8);
+        let mut price = || Price::parse(columns.next()?.as_bytes());
+        let (high, low) = (price()?, price()?);
+        high.is_positive().then_some((low, high))
+    }
 }
 
 /// What an instrument is, as far as prices depend on it.
@@ -158,6 +171,7 @@ impl Builder {
                     tick,
                     lot: 1,
                     previous_close: price.round_to(tick),
+                    base: price.round_to(tick),
                     activity: Activity { rate, stride },
                     row: Some(rows::cash(&cash)),
                 });
@@ -198,6 +212,7 @@ impl Builder {
                     tick: paise(tick),
                     lot: 1,
                     previous_close: paise(close),
+                    base: paise(close),
                     activity: Activity { rate, stride },
                     row: (exchange == Exchange::BseIndex).then(|| rows::spot(id, name)),
                 });
@@ -364,6 +379,7 @@ impl Builder {
                 tick: family.tick,
                 lot: family.lot,
                 previous_close,
+                base: family.price.round_to(family.tick),
                 activity: Activity {
                     rate: [4.0, 1.5, 0.5][nth.min(2)],
                     stride: family.stride << (4 * nth.min(2)),
@@ -401,6 +417,7 @@ impl Builder {
                     tick: paise(5),
                     lot: family.lot,
                     previous_close,
+                    base: fair_option(family.price, strike, right, 20, paise(5)),
                     activity: Activity {
                         rate: 4.0 / (1.0 + (offset.abs() as f64) * 0.6),
                         stride: if offset.abs() <= 1 { 16 } else { 128 },

@@ -1,7 +1,7 @@
 //! `/__sim/…`: what tests ask the simulator and tell it to do. Not the venue's protocol.
 //!
 //! Asked (GET): `state` (totals, the first account's session, every account), `truth` (last
-//! values), `books` (every account's books without the venue's oddities), `logins` (every login
+//! values), `bars` (`segment`, `id`, `interval`, `from`, `to`: the past), `books` (every account's books without the venue's oddities), `logins` (every login
 //! and every request with a token that is no good; how many logins were in flight at once).
 //!
 //! Told (POST, JSON). `account` (a user of `state`) and `product` narrow a control down; left
@@ -15,12 +15,18 @@
 //! | `drop` | `account`, `product`, `clean`: sockets end |
 //! | `restart` | `down_ms`, `forget` (all sessions), `manner` (`html`, `close`; by turns) |
 //! | `login_faults` | `kind`, `count`, `ms`, `account`, `product`; or `clear` |
+//! | `order_faults` | `kind`, `count`, `after_ms`, `account`, `call`; or `clear` |
 //! | `fill` | `account`: its next open order is filled |
 //! | `mute` | `on`: the market stands still |
 //!
 //! Kinds of fault: `credentials`, `disabled`, `rate_limited` (`retry_after_s`), `unavailable`
 //! (`status`), `slow` (`ms`, which goes with every kind), `opaque`, `no_expiry`, `skewed`
 //! (`skew_s`).
+//!
+//! Kinds of fault of calls about orders (`call`: `place`, `modify`, `cancel`, …; left out, any):
+//! `no_answer` (taken; the connection ends after `after_ms`), `slow` (taken, answered after
+//! `after_ms`), `502_after` (taken, a proxy's page after `after_ms`), `502_before` (not taken),
+//! `refuse`.
 
 use std::time::Duration;
 
@@ -30,13 +36,22 @@ use serde_json::{Value, json};
 use super::Shared;
 use crate::clock::UnixNanos;
 use crate::sim::answers::Answer;
-use crate::sim::core::{Away, Core, LoginFault};
+use crate::sim::core::{Away, Core, LoginFault, OrderFault, Query};
 use crate::sim::sessions::Product;
 use crate::sim::settings::SocketEnd;
 
 /// What may be posted.
-const CONTROLS: [&str; 8] =
-    ["token_life", "access_token", "expire", "fill", "drop", "restart", "login_faults", "mute"];
+const CONTROLS: [&str; 9] = [
+    "token_life",
+    "access_token",
+    "expire",
+    "fill",
+    "drop",
+    "restart",
+    "login_faults",
+    "order_faults",
+    "mute",
+];
 
 /// The answer to a request below `/__sim/`; `None` if there is no such path. A web page
 /// (`is_foreign`: it sends an origin) may not control the simulator.
@@ -60,6 +75,14 @@ pub(super) fn answer(
         return Some(wrong(403, "not for web pages"));
     }
     Some(control(path, body, shared).unwrap_or_else(|what| wrong(400, what)))
+}
+
+/// `GET bars`.
+pub(super) fn bars(query: &Query, shared: &Shared) -> Answer {
+    match shared.with(|core, now| core.bars_view(query, now)) {
+        Ok(found) => Answer::plain(&found),
+        Err(what) => wrong(400, what),
+    }
 }
 
 fn control(path: &str, body: &Value, shared: &Shared) -> Result<Answer, &'static str> {
@@ -111,6 +134,15 @@ fn control(path: &str, body: &Value, shared: &Shared) -> Result<Answer, &'static
             let (account, product) = whose(body, shared)?;
             let fault = LoginFault::parse(body, account, product)?;
             json!({ "waiting": shared.with(|core, _| core.add_login_fault(fault)) })
+        }
+        "order_faults" if body["clear"] == true => {
+            shared.with(|core, _| core.clear_order_faults());
+            json!({ "waiting": 0 })
+        }
+        "order_faults" => {
+            let (account, _) = whose(body, shared)?;
+            let fault = OrderFault::parse(body, account)?;
+            json!({ "waiting": shared.with(|core, _| core.add_order_fault(fault)) })
         }
         _ => {
             let on = body["on"].as_bool().ok_or("on must be true or false")?;

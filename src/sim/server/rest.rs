@@ -1,5 +1,7 @@
 //! HTTP requests to the core's questions: paths, bodies in both encodings, headers.
 
+use std::sync::Arc;
+
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, web};
 use futures::StreamExt as _;
@@ -7,7 +9,7 @@ use serde_json::Value;
 
 use super::{Shared, away, control, socket};
 use crate::sim::answers::Answer;
-use crate::sim::core::{Core, INTERACTIVE_CLUSTER, LOOKUP_CLUSTER, Query};
+use crate::sim::core::{Away, Core, INTERACTIVE_CLUSTER, LOOKUP_CLUSTER, Manner, OrderCall, Query};
 use crate::sim::sessions::Product;
 
 /// Bodies are a list of some instruments at most.
@@ -71,6 +73,11 @@ pub(super) async fn dispatch(
         let product = if market.is_some() { Product::Market } else { Product::Interactive };
         return socket::open(&request, payload, shared, product, market == Some(true));
     }
+    let _flight = match (first, market) {
+        ("__sim", _) => None,
+        (_, Some(_)) => Some(Flight::start(&shared, Product::Market)),
+        (_, None) => Some(Flight::start(&shared, Product::Interactive)),
+    };
     let body = read_body(&request, payload).await;
     let query = web::Query::<Query>::from_query(request.query_string());
     let asked = Request {
@@ -82,6 +89,9 @@ pub(super) async fn dispatch(
         is_binary: market == Some(true),
     };
     if first == "__sim" {
+        if asked.method == Method::GET && rest == "bars" {
+            return respond(Some(control::bars(&asked.query, &shared)));
+        }
         let is_foreign = request.headers().contains_key(header::ORIGIN);
         return respond(control::answer(asked.method, rest, &asked.body, is_foreign, &shared));
     }
@@ -93,11 +103,35 @@ pub(super) async fn dispatch(
     if asked.method == Method::POST && rest == login {
         return log_in(&request, product, &asked.body, &shared).await;
     }
+    if product == Product::Interactive
+        && let Some(call) = OrderCall::of(asked.method.as_str(), rest)
+    {
+        return order(&request, &asked, call, &shared).await;
+    }
     let answer = match product {
         Product::Market => market_data(&asked, &shared),
         Product::Interactive => interactive(&asked, &shared),
     };
     respond(answer)
+}
+
+/// A request that is being answered; it ends also if its client goes away.
+struct Flight {
+    shared: Arc<Shared>,
+    product: Product,
+}
+
+impl Flight {
+    fn start(shared: &Arc<Shared>, product: Product) -> Self {
+        shared.with(|core, _| core.request_starts(product));
+        Self { shared: Arc::clone(shared), product }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.shared.with(|core, _| core.request_ends(self.product));
+    }
 }
 
 /// A login takes as long as the core says, and takes effect even if nobody waits for its answer
@@ -112,6 +146,27 @@ async fn log_in(request: &HttpRequest, product: Product, body: &Value, shared: &
     match away {
         Some(away) => away::end(request, away),
         None => respond(Some(answer)),
+    }
+}
+
+/// A call about orders takes effect when it arrives; its answer may be late, or never come.
+async fn order(request: &HttpRequest, asked: &Request<'_>, call: OrderCall, shared: &Shared) -> HttpResponse {
+    let product = Product::Interactive;
+    let (answer, manner) =
+        shared.change(|core, now| match core.authorize(product, asked.authorization, call.as_str(), now) {
+            Ok(account) => core.order_call(account, call, &asked.body, &asked.query, now),
+            Err(answer) => (answer, Manner::Now),
+        });
+    match manner {
+        Manner::Now => respond(Some(answer)),
+        Manner::Late(after) => {
+            tokio::time::sleep(after).await;
+            respond(Some(answer))
+        }
+        Manner::Never(after) => {
+            tokio::time::sleep(after).await;
+            away::end(request, Away::HangUp)
+        }
     }
 }
 
@@ -144,6 +199,10 @@ fn market_data(asked: &Request<'_>, shared: &Shared) -> Option<Answer> {
         }
         (&Method::POST, "instruments/quotes") => {
             authorized(asked, shared, product, "quotes", |core, _| core.quotes(body))
+        }
+        (&Method::GET, "instruments/ohlc") => {
+            let now = shared.clock.now();
+            authorized(asked, shared, product, "ohlc", |core, _| core.ohlc(&asked.query, now))
         }
         _ => return None,
     })

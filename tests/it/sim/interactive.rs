@@ -54,7 +54,8 @@ async fn interactive_answers_what_is_asked_of_it() {
     for (order, truth) in orders["result"].as_array().unwrap().iter().zip(truth) {
         assert_eq!(order["AppOrderID"].to_string(), truth["id"].as_str().unwrap());
     }
-    assert_eq!(client.call("POST", "/interactive/orders", Some(json!({}))).await.0, 404);
+    assert_eq!(client.call("POST", "/interactive/orders", Some(json!({}))).await.0, 400);
+    assert_eq!(client.call("POST", "/interactive/orders/spread", Some(json!({}))).await.0, 404);
     assert_eq!(client.call("GET", "/7interactive/orders", None).await.0, 404, "there are no clusters");
     assert_eq!(client.call("DELETE", "/interactive/user/session", None).await.0, 200);
     assert_eq!(client.call("GET", "/interactive/user/profile", None).await.0, 400);
