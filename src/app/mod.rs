@@ -3,6 +3,7 @@
 mod banner;
 mod brokers;
 mod control;
+mod desk;
 mod run_file;
 mod sessions;
 
@@ -16,6 +17,7 @@ pub use run_file::RunFile;
 use tracing::{error, info, warn};
 
 use crate::app::control::Adapter;
+use crate::app::desk::Brokers;
 use crate::app::sessions::Sessions;
 use crate::broker;
 use crate::clock::{Clock, SystemClock};
@@ -211,11 +213,14 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         http_listener,
         gateway::http::Deps {
             control,
+            desk: Arc::new(Brokers { sessions: sessions.clone() }),
+            masters: master,
+            calendar,
+            broker: broker_name.to_owned(),
             keys,
             audit,
             prometheus,
-            allowed_hosts: config.gateway.allowed_hosts.clone(),
-            allowed_origins: config.gateway.allowed_origins.clone(),
+            settings: config.gateway.clone(),
             clock: Arc::clone(&clock),
         },
     )

@@ -50,6 +50,14 @@ pub struct Settings {
     /// The least time between two flushes: fewer writes for up to that much delay. 0: each
     /// batch leaves at once.
     pub flush_interval_ms: u64,
+    /// REST requests of one key for one endpoint in a second; 0: any number.
+    pub api_rate_per_s: u32,
+    /// The same of orders.
+    pub order_rate_per_s: u32,
+    /// The same of smart orders, baskets, splits, and what cancels or closes everything.
+    pub smart_order_rate_per_s: u32,
+    /// The account that REST requests are about where they name none; empty: the only one.
+    pub rest_account: String,
 }
 
 impl Default for Settings {
@@ -75,6 +83,10 @@ impl Default for Settings {
             close_timeout_ms: 2_000,
             master_wait_ms: 10_000,
             flush_interval_ms: 0,
+            api_rate_per_s: 50,
+            order_rate_per_s: 10,
+            smart_order_rate_per_s: 10,
+            rest_account: String::new(),
         }
     }
 }

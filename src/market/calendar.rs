@@ -70,7 +70,8 @@ impl TimeOfDay {
         self.0
     }
 
-    const fn secs(self) -> i64 {
+    /// Seconds since midnight.
+    pub const fn secs(self) -> i64 {
         self.0 as i64 * 60
     }
 }
@@ -189,6 +190,12 @@ pub fn ist_date(now: UnixNanos) -> Date {
     // Shifted by the offset, UTC's calendar reads as IST's.
     let shifted = UnixNanos::from_secs(now.as_secs() + IST_OFFSET_SECS);
     Offset::UTC.to_datetime(shifted.timestamp()).date()
+}
+
+/// The start of a day in IST.
+pub fn ist_midnight(day: Date) -> UnixNanos {
+    let days = i64::from((day - date(1970, 1, 1)).get_days());
+    UnixNanos::from_secs(days * DAY_SECS - IST_OFFSET_SECS)
 }
 
 /// The time of day in IST, seconds cut off.

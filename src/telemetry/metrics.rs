@@ -28,6 +28,8 @@ pub const TICKS_INVALID_PRICE: &str = "tickgate_ticks_invalid_price_total";
 pub const FRAMES_SENT: &str = "tickgate_frames_sent_total";
 /// Frames replaced by a newer one before a slow consumer could read them.
 pub const TICKS_CONFLATED: &str = "tickgate_ticks_conflated_total";
+/// Requests below `/api/v1`, by `endpoint` and `outcome`.
+pub const REST_REQUESTS: &str = "tickgate_rest_requests_total";
 /// Consumers connected now.
 pub const CONSUMERS: &str = "tickgate_consumers";
 /// Consumers in conflation now.

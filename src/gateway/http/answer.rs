@@ -19,6 +19,10 @@ impl Failure {
         Self { status, code, message: message.into() }
     }
 
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The same in other words.
     pub(super) fn saying(self, message: String) -> Self {
         Self { message, ..self }

@@ -4,7 +4,6 @@ mod admin;
 mod answer;
 mod guard;
 mod health;
-#[cfg_attr(not(test), expect(dead_code, reason = "not routed yet"))]
 mod openalgo;
 mod status;
 #[cfg(test)]
@@ -18,21 +17,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::{Extensions, ServerHandle};
-use actix_web::middleware::from_fn;
+use actix_web::middleware::{NormalizePath, from_fn};
 use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpServer, Resource, Route, web};
+use actix_web::{App, HttpResponse, HttpServer, Resource, Route, web};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::gateway::auth::ConsumerKeys;
-use crate::gateway::control::Control;
+use crate::gateway::control::{Control, Desk};
 use crate::gateway::origin::HostRules;
+use crate::gateway::settings::Settings;
+use crate::market::{Calendar, MasterHandle};
 use crate::store::audit::Audit;
 use crate::telemetry::prometheus::Prometheus;
 
-/// No request of ours has a body worth more.
-const MAX_BODY: usize = 16 * 1024;
+/// No request has a body worth more; the largest are baskets of orders.
+const MAX_BODY: usize = 256 * 1024;
 /// Time to send the request's head.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections at once. The port is for a dashboard and a scraper, not for consumers.
@@ -42,31 +43,41 @@ const MAX_CONNECTIONS: usize = 512;
 pub struct Deps {
     /// The rest of the program.
     pub control: Arc<dyn Control>,
+    /// The brokers' data, books and orders.
+    pub desk: Arc<dyn Desk>,
+    /// What names mean.
+    pub masters: MasterHandle,
+    /// When the exchanges trade.
+    pub calendar: Calendar,
+    /// The broker's name, as consumers see it.
+    pub broker: String,
     /// Consumers' keys.
     pub keys: ConsumerKeys,
     /// Where acts of operators are written down.
     pub audit: Audit,
     /// The page of `/metrics`; its upkeep runs as long as the server does.
     pub prometheus: Prometheus,
-    /// Host names that are served besides addresses and `localhost`.
-    pub allowed_hosts: Vec<String>,
-    /// Origins whose pages are served besides those of the same host.
-    pub allowed_origins: Vec<String>,
+    /// `[gateway]`.
+    pub settings: Settings,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
 }
 
 impl fmt::Debug for Deps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deps")
-            .field("allowed_hosts", &self.allowed_hosts)
-            .field("allowed_origins", &self.allowed_origins)
-            .finish_non_exhaustive()
+        f.debug_struct("Deps").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
 
 struct Shared {
     control: Arc<dyn Control>,
+    desk: Arc<dyn Desk>,
+    masters: MasterHandle,
+    calendar: Calendar,
+    broker: Arc<str>,
+    rest_account: Arc<str>,
+    turns: openalgo::Turns,
+    limits: openalgo::Limits,
     keys: ConsumerKeys,
     audit: Audit,
     prometheus: Prometheus,
@@ -91,13 +102,21 @@ pub struct HttpHandle {
 pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
     let addr = listener.local_addr()?;
     let upkeep = tokio::spawn(deps.prometheus.clone().upkeep());
+    let settings = &deps.settings;
     let shared = web::Data::new(Shared {
         control: deps.control,
+        desk: deps.desk,
+        masters: deps.masters,
+        calendar: deps.calendar,
+        broker: deps.broker.into(),
+        rest_account: settings.rest_account.as_str().into(),
+        turns: openalgo::Turns::default(),
+        limits: openalgo::Limits::new(settings),
         keys: deps.keys,
         audit: deps.audit,
         prometheus: deps.prometheus,
         clock: deps.clock,
-        rules: HostRules::new(&addr.ip().to_string(), &deps.allowed_hosts, &deps.allowed_origins),
+        rules: HostRules::new(&addr.ip().to_string(), &settings.allowed_hosts, &settings.allowed_origins),
         started: Instant::now(),
     });
     let server = HttpServer::new(move || {
@@ -105,6 +124,8 @@ pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
             .app_data(shared.clone())
             .app_data(web::PayloadConfig::new(MAX_BODY))
             .wrap(from_fn(guard::guard))
+            // Clients write `//api/v1/…` where their host ends in a slash, and slashes at the end.
+            .wrap(NormalizePath::trim())
             .service(get("/healthz", || web::to(health::healthz)))
             .service(get("/readyz", || web::to(health::readyz)))
             .service(get("/v1/status", || web::to(status::status)))
@@ -125,6 +146,10 @@ pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
             .service(post("/v1/admin/rotate", web::post().to(admin::rotate)))
             .service(get("/v1/admin/audit", || web::to(admin::audit)))
             .service(post("/v1/admin/reconnect", web::post().to(admin::reconnect)))
+            .service(get("/openapi.json", || web::to(openapi)))
+            .service(get("/api/v1/instruments", || web::to(openalgo::instruments)))
+            .service(get("/api/v1/ticker/{name:.*}", || web::to(openalgo::ticker)))
+            .service(post("/api/v1/{endpoint:.*}", web::post().to(openalgo::post)))
             .default_service(web::to(answer::not_found))
     })
     .workers(1)
@@ -136,6 +161,11 @@ pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
     .listen(listener)?
     .run();
     Ok(HttpHandle { addr, server: server.handle(), serving: tokio::spawn(server), upkeep })
+}
+
+/// Open to all: it says nothing but what this program offers.
+async fn openapi() -> HttpResponse {
+    HttpResponse::Ok().json(openalgo::document())
 }
 
 /// A resource for GET and HEAD.

@@ -186,11 +186,14 @@ impl Port {
         });
         let deps = Deps {
             control: fake.clone(),
+            desk: openalgo::fake::FakeDesk::new(openalgo::fake::Books::default()),
+            masters: MasterHandle::new(),
+            calendar: Calendar::new(),
+            broker: "test".to_owned(),
             keys: keys.clone(),
             audit: audit.clone(),
             prometheus: Prometheus::install().unwrap(),
-            allowed_hosts: vec!["feed.example.com".to_owned()],
-            allowed_origins: Vec::new(),
+            settings: Settings { allowed_hosts: vec!["feed.example.com".to_owned()], ..Settings::default() },
             clock,
         };
         let server = start(TcpListener::bind("127.0.0.1:0").unwrap(), deps).unwrap();

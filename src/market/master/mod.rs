@@ -8,6 +8,7 @@ mod aging;
 mod builder;
 mod handle;
 mod row;
+mod search;
 mod symbol;
 mod table;
 #[cfg(test)]

@@ -8,9 +8,10 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 use super::orders::Turns;
+use crate::clock::Clock;
 use crate::gateway::auth::Scope;
 use crate::gateway::control::{Desk, DeskError, Placer};
-use crate::market::{Exchange, InstrumentId, InstrumentKind, Master, MasterHandle};
+use crate::market::{Calendar, Exchange, InstrumentId, InstrumentKind, Master, MasterHandle};
 
 /// One endpoint below `/api/v1`; all take `POST` with a JSON object.
 #[derive(Clone, Copy)]
@@ -33,6 +34,13 @@ pub(super) struct Asked {
     pub(super) desk: Arc<dyn Desk>,
     pub(super) masters: MasterHandle,
     pub(super) turns: Turns,
+    /// When the exchanges trade.
+    pub(super) calendar: Calendar,
+    pub(super) clock: Arc<dyn Clock>,
+    /// The broker's name, as consumers see it.
+    pub(super) broker: Arc<str>,
+    /// The account that is meant where none is named; empty: the only one.
+    pub(super) default_account: Arc<str>,
     /// The key's name.
     pub(super) key: String,
     pub(super) body: Arc<Map<String, Value>>,
@@ -57,9 +65,10 @@ pub(super) struct Failed {
 impl Asked {
     /// The account that is named; `None`: the only one.
     pub(super) fn account(&self) -> Result<Option<&str>, Failed> {
+        let default = Some(&*self.default_account).filter(|name| !name.is_empty());
         match self.body.get("account") {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(name)) if name.is_empty() => Ok(None),
+            None | Some(Value::Null) => Ok(default),
+            Some(Value::String(name)) if name.is_empty() => Ok(default),
             Some(Value::String(name)) => Ok(Some(name)),
             Some(_) => Err(Failed::bad("account: Not a valid string.")),
         }
@@ -137,7 +146,8 @@ impl Failed {
     pub(super) fn members(&self) -> Map<String, Value> {
         let mut members = self.more.clone();
         members.insert("status".to_owned(), json!("error"));
-        members.insert("message".to_owned(), json!(self.message));
+        // Data endpoints name what is wrong by member, as an object.
+        members.entry("message").or_insert_with(|| json!(self.message));
         members
     }
 

@@ -11,17 +11,17 @@ use serde_json::{Map, Value, json};
 
 use super::asked::{Asked, Endpoint};
 use super::{account, orders};
-use crate::clock::UnixNanos;
+use crate::clock::{SystemClock, UnixNanos};
 use crate::gateway::control::{Desk, DeskError, Placer};
 use crate::market::{
-    Bar, Funds, Holding, InstrumentId, Interval, Kind, LastTrade, MasterHandle, NewOrder, Order, OrderChange,
-    OrderStatus, Position, PositionView, Price, Quote, Side, Tick, TickBody, Trade,
+    Bar, Calendar, Funds, Holding, InstrumentId, Interval, Kind, LastTrade, MasterHandle, NewOrder, Order,
+    OrderChange, OrderStatus, Position, PositionView, Price, Quote, Side, Tick, TickBody, Trade,
 };
 use crate::protocol::openalgo::rest::fixtures;
 
 /// What the fake answers. `outcomes` are those of orders, changes and cancellations, in turn; then all is well.
 #[derive(Default)]
-pub(super) struct Books {
+pub(in super::super) struct Books {
     pub(super) orders: Vec<Order>,
     pub(super) trades: Vec<Trade>,
     pub(super) positions: Vec<Position>,
@@ -40,7 +40,7 @@ pub(super) struct Books {
     pub(super) asked: Vec<String>,
 }
 
-pub(super) struct FakeDesk {
+pub(in super::super) struct FakeDesk {
     pub(super) books: Mutex<Books>,
     turns: orders::Turns,
     masters: MasterHandle,
@@ -59,7 +59,7 @@ pub(super) fn refused() -> DeskError {
 }
 
 impl FakeDesk {
-    pub(super) fn new(books: Books) -> Arc<Self> {
+    pub(in super::super) fn new(books: Books) -> Arc<Self> {
         let masters = MasterHandle::new();
         masters.store(Arc::new(fixtures::master()));
         Arc::new(Self { books: Mutex::new(books), turns: orders::Turns::default(), masters })
@@ -85,6 +85,10 @@ impl FakeDesk {
             desk: Arc::<Self>::clone(self),
             masters: self.masters.clone(),
             turns: self.turns.clone(),
+            calendar: Calendar::new(),
+            clock: Arc::new(SystemClock),
+            broker: "test".into(),
+            default_account: "".into(),
             key: "trader".to_owned(),
             body: Arc::new(body),
         }
