@@ -1,12 +1,15 @@
 //! What the venue sends, exactly, turned into [`market`](crate::market)'s ticks, orders,
 //! positions and funds. Pure: no I/O, no clock; the receive time is handed in.
 
+pub mod bars;
 pub mod binary;
 pub mod books;
 mod date;
+pub mod found;
 pub mod json;
 mod partial;
 mod row;
+mod stock;
 pub mod text;
 pub mod time;
 
