@@ -98,7 +98,8 @@ async fn an_order_waits_for_no_book_and_goes_first_where_it_must_share() {
     let queue = Queue::interactive(&Settings { orders_apart: false, ..patient() });
     let slow = queue.turn(Path::Positions, true, queue.deadline(Path::Positions)).await.unwrap();
     let order = AtomicUsize::new(0);
-    let note = async |path| {
+    let (queue, order) = (&queue, &order);
+    let note = |path: Path| async move {
         drop(queue.turn(path, true, queue.deadline(path)).await.unwrap());
         (path, order.fetch_add(1, Ordering::Relaxed))
     };

@@ -5,6 +5,8 @@ mod books;
 mod calls;
 mod credentials;
 mod feed;
+mod market;
+mod orders;
 mod server;
 
 use std::sync::Arc;
