@@ -112,6 +112,8 @@ fn xts_settings(config: &Config, address: SocketAddr) -> xts::Settings {
         request_interval_ms: 0,
         book_interval_ms: 0,
         subscription_interval_ms: 10,
+        quotes_interval_ms: 0,
+        orders_per_s: 0,
         ..xts::Settings::default()
     }
 }

@@ -90,6 +90,9 @@ pub enum Error {
         /// The broker's words.
         description: String,
     },
+    /// What was asked for cannot be asked of this broker, or not so. Nothing was sent.
+    #[error("invalid request: {0}")]
+    Invalid(String),
     /// An answer that could not be read.
     #[error("unreadable answer: {0}")]
     Malformed(String),
@@ -107,7 +110,7 @@ impl Error {
             Self::Http { .. } | Self::LoginRefused { .. } => Class::Transient,
             Self::InvalidToken { .. } => Class::NeedsToken,
             Self::Credentials { .. } | Self::Operator(_) | Self::NotConfigured(_) => Class::NeedsOperator,
-            Self::SubscriptionLimit { .. } | Self::Refused { .. } => Class::Refused,
+            Self::SubscriptionLimit { .. } | Self::Refused { .. } | Self::Invalid(_) => Class::Refused,
         }
     }
 
@@ -136,6 +139,7 @@ impl Error {
             | Self::RateLimited { .. }
             | Self::Operator(_)
             | Self::NotConfigured(_)
+            | Self::Invalid(_)
             | Self::Malformed(_) => false,
         }
     }
@@ -170,6 +174,7 @@ mod tests {
             (Error::NotConfigured(text()), Class::NeedsOperator, false),
             (Error::SubscriptionLimit { limit: None, description: text() }, Class::Refused, true),
             (Error::Refused { status: 400, code: text(), description: text() }, Class::Refused, true),
+            (Error::Invalid(text()), Class::Refused, false),
             (Error::Malformed(text()), Class::Transient, false),
         ] {
             assert_eq!((error.class(), error.answered()), (class, answered), "{error:?}");
@@ -185,6 +190,7 @@ mod tests {
             (Error::Http { status: 504, what: text() }, true),
             (Error::Http { status: 404, what: text() }, false),
             (Error::NotSent(text()), false),
+            (Error::Invalid(text()), false),
             (Error::InvalidToken { code: text(), description: text() }, false),
             (Error::RateLimited { retry_after: None, description: text() }, false),
             (Error::Refused { status: 400, code: text(), description: text() }, false),

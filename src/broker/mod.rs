@@ -16,7 +16,7 @@ pub use error::{Class, Error};
 use crate::clock::UnixNanos;
 use crate::market::{
     Bar, BracketOrder, Conversion, CoverIds, Funds, Holding, InstrumentId, Interval, Kind, MarketPhase,
-    NewOrder, Order, OrderChange, Position, PositionView, Profile, SquareOff, Tick, Trade,
+    NewOrder, Order, OrderChange, Position, PositionView, Price, Profile, Segment, SquareOff, Tick, Trade,
 };
 use crate::secret::Secret;
 use crate::token::{AccountFacts, Product, Token};
@@ -59,6 +59,46 @@ pub struct MasterText {
     pub rows: String,
     /// Entries of the index lists: segment's number and `NAME_ID`.
     pub indices: Vec<(i64, String)>,
+}
+
+/// How a segment stands, in the broker's own words or numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentStatus {
+    /// Which segment.
+    pub segment: Segment,
+    /// Which of its markets.
+    pub market: String,
+    /// Which trading session.
+    pub session: String,
+}
+
+/// An instrument as the broker's search brings it. Empty and `None` for what it does not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundInstrument {
+    /// Which.
+    pub id: InstrumentId,
+    /// The venue's number of the kind: 1 future, 2 option, 4 spread, 8 equity, 16 index.
+    pub kind: Option<i64>,
+    /// Short name (`RELIANCE`).
+    pub name: String,
+    /// Name for people.
+    pub display_name: String,
+    /// The broker's symbol of a derivative.
+    pub description: String,
+    /// `EQ`, `OPTIDX`, ….
+    pub series: String,
+    /// Step of prices.
+    pub tick_size: Option<Price>,
+    /// Units in a lot.
+    pub lot_size: Option<i64>,
+    /// Day of expiry, as written.
+    pub expiry: String,
+    /// Strike.
+    pub strike: Option<Price>,
+    /// Lowest price allowed today.
+    pub low_band: Option<Price>,
+    /// Highest price allowed today.
+    pub high_band: Option<Price>,
 }
 
 /// A broker: logins, requests, feeds. Rare calls return boxed futures, so that it is usable
@@ -320,6 +360,28 @@ pub trait Broker: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Vec<Bar>, Error>> {
         let _ = (token, instrument, interval, from, to);
         not_offered("history")
+    }
+
+    /// Instruments whose names hold `text`, as the broker finds them. Takes the market token.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    fn search<'a>(
+        &'a self,
+        token: &'a Token,
+        text: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<FoundInstrument>, Error>> {
+        let _ = (token, text);
+        not_offered("search")
+    }
+
+    /// How the broker's markets stand. Takes the interactive token.
+    ///
+    /// # Errors
+    /// Any [`Error`].
+    fn market_status<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<SegmentStatus>, Error>> {
+        let _ = token;
+        not_offered("market status")
     }
 
     /// Opens the socket that tells of the account's own events (orders, trades, the session's

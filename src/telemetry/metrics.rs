@@ -20,6 +20,9 @@ pub const FRAMES_UNDECODABLE: &str = "tickgate_frames_undecodable_total";
 /// Rows and single figures of the broker's books that could not be read, by `account`, `book` and
 /// `what` (row, figure).
 pub const BOOK_UNREADABLE: &str = "tickgate_book_unreadable_total";
+/// Requests that were not sent to the broker (no turn in time, no connection), by `account` and
+/// `product`.
+pub const REQUESTS_NOT_SENT: &str = "tickgate_broker_requests_not_sent_total";
 /// Broker messages of codes that are not read, by `account`.
 pub const MESSAGES_IGNORED: &str = "tickgate_messages_ignored_total";
 /// Ticks not published because their last price was not positive, by `account`.

@@ -65,6 +65,11 @@ impl Prometheus {
 
 fn describe() {
     let count = Unit::Count;
+    describe_counter!(
+        names::REQUESTS_NOT_SENT,
+        count,
+        "Requests not sent to the broker: no turn in time, or no connection."
+    );
     describe_counter!(names::BROKER_LOGINS, count, "Logins at the broker.");
     describe_gauge!(names::TOKEN_EXPIRY, Unit::Seconds, "Time until the token's end or the daily cut-off.");
     describe_gauge!(names::FEED_UP, count, "1 while the feed is live.");

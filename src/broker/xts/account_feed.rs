@@ -1,10 +1,13 @@
 //! The interactive socket: what the broker tells of the account by itself, above all that its
-//! session has ended. Not the connection itself (`link`), and not what orders look like.
+//! session has ended. Not the connection itself (`link`), and not how rows are read
+//! (`wire::books`).
 //!
 //! Source of the address: captures of third-party clients against live servers; without
 //! `apiType` the server cuts the connection after some ten seconds.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures::FutureExt as _;
@@ -13,12 +16,15 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::broker::{AccountEvent, AccountFeed, Error, FeedEnd};
+use crate::telemetry::metrics as names;
 use crate::token::{Product, Token};
 
 use super::XtsBroker;
 use super::link::{self, Link};
 use super::said::{self, Said, Step};
 use super::socketio;
+use super::wire::books::{self, Fault};
+use super::wire::text::{each_element, unescape};
 
 /// Longest name of an event that is passed on.
 const MAX_NAME: usize = 48;
@@ -28,8 +34,9 @@ const MAX_NAME: usize = 48;
 pub(super) struct XtsAccountFeed {
     link: Link,
     reader: Reader,
-    /// The event that showed the connection to be ready.
-    early: Option<AccountEvent>,
+    /// Events that are read and not handed out yet: one that showed the connection to be ready,
+    /// and those of a frame that held several.
+    early: VecDeque<AccountEvent>,
     /// Why it ended, once it has.
     end: Option<FeedEnd>,
 }
@@ -53,8 +60,12 @@ impl XtsBroker {
         let url = link::address(&base, token, &[("apiType", "INTERACTIVE")], &self.settings);
         let mut feed = XtsAccountFeed {
             link: Link::open(url, &self.settings, &self.tls, "interactive_prefix").await?,
-            reader: Reader { undecodable_run: 0, undecodable_limit: self.settings.undecodable_limit },
-            early: None,
+            reader: Reader {
+                account: Arc::clone(&self.account),
+                undecodable_run: 0,
+                undecodable_limit: self.settings.undecodable_limit,
+            },
+            early: VecDeque::new(),
             end: None,
         };
         poll_fn(|cx| feed.poll_connected(cx, self.settings.engine_io)).await.map_err(link::end_as_error)?;
@@ -71,8 +82,8 @@ impl XtsAccountFeed {
                 // In revision 4 the client asks for the namespace.
                 Heard::Step(Step::Opened(_)) if engine_io == 4 => self.link.send("40".into()),
                 Heard::Step(_) => {}
-                Heard::Event(event) => {
-                    self.early = Some(event);
+                Heard::Events(events) => {
+                    self.early.extend(events);
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -80,15 +91,15 @@ impl XtsAccountFeed {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<AccountEvent, FeedEnd>> {
-        if let Some(event) = self.early.take() {
-            return Poll::Ready(Ok(event));
-        }
-        if let Some(end) = &self.end {
-            return Poll::Ready(Err(end.clone()));
-        }
         loop {
+            if let Some(event) = self.early.pop_front() {
+                return Poll::Ready(Ok(event));
+            }
+            if let Some(end) = &self.end {
+                return Poll::Ready(Err(end.clone()));
+            }
             match ready!(self.poll_step(cx)) {
-                Ok(Heard::Event(event)) => return Poll::Ready(Ok(event)),
+                Ok(Heard::Events(events)) => self.early.extend(events),
                 Ok(Heard::Step(_)) => {}
                 Err(end) => {
                     self.end = Some(end.clone());
@@ -127,12 +138,13 @@ impl AccountFeed for XtsAccountFeed {
 enum Heard {
     /// Something for the connection.
     Step(Step),
-    Event(AccountEvent),
+    Events(Vec<AccountEvent>),
 }
 
 /// Reads text frames. Pure, so that arbitrary ones can be tried on it.
 #[derive(Debug)]
 struct Reader {
+    account: Arc<str>,
     undecodable_run: u32,
     undecodable_limit: u32,
 }
@@ -141,7 +153,7 @@ impl Reader {
     fn on_text(&mut self, frame: &str) -> Result<Heard, FeedEnd> {
         let heard = match said::read(frame)? {
             Said::Step(step) => Some(Heard::Step(step)),
-            Said::Packet(packet) => on_packet(packet)?,
+            Said::Packet(packet) => self.on_packet(packet)?,
             Said::Nonsense => None,
         };
         if let Some(heard) = heard {
@@ -157,35 +169,80 @@ impl Reader {
     }
 }
 
-/// `None` for what is no packet or no event.
-fn on_packet(packet: &str) -> Result<Option<Heard>, FeedEnd> {
-    Ok(match socketio::parse(packet) {
-        Some(socketio::Packet::Connect(_)) => Some(Heard::Step(Step::Connected)),
-        Some(socketio::Packet::Disconnect) => {
-            return Err(FeedEnd::Closed("the server disconnected us".to_owned()));
-        }
-        Some(socketio::Packet::Error(payload)) => return Err(said::refusal(payload)),
-        Some(socketio::Packet::Ack | socketio::Packet::BinaryAck { .. }) => Some(Heard::Step(Step::None)),
-        Some(socketio::Packet::Event(json) | socketio::Packet::BinaryEvent { json, .. }) => {
-            match socketio::split_event(json) {
-                Some((name, datum)) => {
-                    said::session_event(name, datum)?;
-                    Some(Heard::Event(event(name)))
-                }
-                None => None,
+impl Reader {
+    /// `None` for what is no packet or no event.
+    fn on_packet(&self, packet: &str) -> Result<Option<Heard>, FeedEnd> {
+        Ok(match socketio::parse(packet) {
+            Some(socketio::Packet::Connect(_)) => Some(Heard::Step(Step::Connected)),
+            Some(socketio::Packet::Disconnect) => {
+                return Err(FeedEnd::Closed("the server disconnected us".to_owned()));
             }
+            Some(socketio::Packet::Error(payload)) => return Err(said::refusal(payload)),
+            Some(socketio::Packet::Ack | socketio::Packet::BinaryAck { .. }) => Some(Heard::Step(Step::None)),
+            Some(socketio::Packet::Event(json) | socketio::Packet::BinaryEvent { json, .. }) => {
+                match socketio::split_event(json) {
+                    Some((name, datum)) => {
+                        said::session_event(name, datum)?;
+                        Some(Heard::Events(self.events(name, datum)))
+                    }
+                    None => None,
+                }
+            }
+            None => None,
+        })
+    }
+
+    /// What an event tells; never nothing, so that nobody misses that there was one.
+    fn events(&self, name: &str, datum: &str) -> Vec<AccountEvent> {
+        let read: fn(&str) -> Result<(AccountEvent, Vec<Fault>), Fault> = match name {
+            "joined" => return vec![AccountEvent::Joined],
+            "order" => |raw| books::one_order(raw).map(|(o, gaps)| (AccountEvent::Order(Box::new(o)), gaps)),
+            "trade" => |raw| books::one_trade(raw).map(|(t, gaps)| (AccountEvent::Trade(Box::new(t)), gaps)),
+            "position" => {
+                |raw| books::one_position(raw).map(|(p, gaps)| (AccountEvent::Position(Box::new(p)), gaps))
+            }
+            _ => return vec![AccountEvent::Other(plain(name))],
+        };
+        let mut text = String::new();
+        // Most servers send a text that holds the object.
+        let payload = if unescape(datum, &mut text).is_some() { text.as_str() } else { datum };
+        let mut events = Vec::new();
+        let mut note = |raw: &str| match read(raw) {
+            Ok((event, gaps)) => {
+                self.tell(name, "figure", &gaps);
+                events.push(event);
+            }
+            Err(lost) => {
+                self.tell(name, "row", &[lost]);
+                events.push(AccountEvent::Other(plain(name)));
+            }
+        };
+        if each_element(payload, &mut note).is_none() {
+            note(payload);
         }
-        None => None,
-    })
+        if events.is_empty() {
+            events.push(AccountEvent::Other(plain(name)));
+        }
+        events
+    }
+
+    /// Counts what an event held that cannot be read, and names its members, never its contents.
+    fn tell(&self, event: &str, what: &'static str, faults: &[Fault]) {
+        for fault in faults {
+            metrics::counter!(
+                names::BOOK_UNREADABLE,
+                "account" => self.account.to_string(), "book" => format!("{event} event"), "what" => what
+            )
+            .increment(1);
+            tracing::warn!(account = &*self.account, event, what, why = %fault, "event of the account not read");
+        }
+    }
 }
 
-fn event(name: &str) -> AccountEvent {
-    if name == "joined" {
-        return AccountEvent::Joined;
-    }
-    // Whatever a server calls its events must not grow our logs and metrics.
-    let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    AccountEvent::Other(name.chars().filter(plain).take(MAX_NAME).collect())
+/// Whatever a server calls its events must not grow our logs and metrics.
+fn plain(name: &str) -> String {
+    let fits = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    name.chars().filter(fits).take(MAX_NAME).collect()
 }
 
 #[cfg(test)]
@@ -195,18 +252,18 @@ mod tests {
     use super::*;
 
     fn reader() -> Reader {
-        Reader { undecodable_run: 0, undecodable_limit: 3 }
+        Reader { account: "default".into(), undecodable_run: 0, undecodable_limit: 3 }
     }
 
     #[test]
     fn events_and_ends() {
-        let other = |name: &str| Ok(Heard::Event(AccountEvent::Other(name.to_owned())));
+        let other = |name: &str| Ok(Heard::Events(vec![AccountEvent::Other(name.to_owned())]));
         for (frame, heard) in [
             (
                 r#"42["joined",{"type":"success","code":"s-socket-0001"}]"#,
-                Ok(Heard::Event(AccountEvent::Joined)),
+                Ok(Heard::Events(vec![AccountEvent::Joined])),
             ),
-            (r#"42["joined","Socket joined successfully!"]"#, Ok(Heard::Event(AccountEvent::Joined))),
+            (r#"42["joined","Socket joined successfully!"]"#, Ok(Heard::Events(vec![AccountEvent::Joined]))),
             (r#"42["order","{\"AppOrderID\":1100012345}"]"#, other("order")),
             (r#"42["trade",{}]"#, other("trade")),
             (r#"42["marketStatusUpdate"]"#, other("marketStatusUpdate")),
@@ -234,6 +291,53 @@ mod tests {
         assert_eq!(reader().on_text(&long), other(&"x".repeat(MAX_NAME)));
     }
 
+    const ORDERS: &str = include_str!("../../../tests/fixtures/xts/order-book-official.json");
+    const TRADES: &str = include_str!("../../../tests/fixtures/xts/trade-book-official.json");
+    const POSITION: &str = include_str!("../../../tests/fixtures/xts/position-event.json");
+
+    fn heard(name: &str, datum: &serde_json::Value) -> Vec<AccountEvent> {
+        match reader().on_text(&format!("42{}", serde_json::json!([name, datum]))).unwrap() {
+            Heard::Events(events) => events,
+            Heard::Step(step) => panic!("{step:?}"),
+        }
+    }
+
+    #[test]
+    fn orders_trades_and_positions_in_every_form() {
+        use serde_json::{Value, json};
+        let first = |book: &str| serde_json::from_str::<Value>(book).unwrap()["result"][0].clone();
+        let position: Value = serde_json::from_str(POSITION).unwrap();
+        for (name, row) in [("order", first(ORDERS)), ("trade", first(TRADES)), ("position", position)] {
+            let object = heard(name, &row);
+            assert!(!matches!(object[..], [AccountEvent::Other(_)]), "{object:?}");
+            assert_eq!(heard(name, &json!(row.to_string())), object);
+            assert_eq!(heard(name, &json!([row])), object);
+            assert_eq!(heard(name, &json!(json!([row, 5]).to_string())).len(), 2);
+        }
+        let Some(AccountEvent::Trade(trade)) = heard("trade", &first(TRADES)).pop() else { panic!() };
+        assert_eq!(
+            (trade.id.as_str(), trade.quantity, trade.price.to_string().as_str()),
+            ("400123456", 4, "1460.25")
+        );
+        let Some(AccountEvent::Position(held)) =
+            heard("position", &serde_json::from_str(POSITION).unwrap()).pop()
+        else {
+            panic!()
+        };
+        assert_eq!((held.quantity, held.bought, held.sold), (-3, Some(10), Some(13)));
+        assert_eq!(held.net_amount.unwrap().to_string(), "4386.50");
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_read_is_still_told() {
+        for datum in
+            [r"{}", r#""""#, "7", "null", "[]", r#""[1,""#, r#"{"AppOrderID":1,"OrderQuantity":"ten"}"#]
+        {
+            let datum = serde_json::from_str(datum).unwrap();
+            assert_eq!(heard("order", &datum), [AccountEvent::Other("order".to_owned())], "{datum}");
+        }
+    }
+
     #[test]
     fn nonsense_in_a_row_is_an_end() {
         let mut reader = reader();
@@ -244,6 +348,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn arbitrary_payloads_never_panic(name in "order|trade|position", datum in ".{0,80}") {
+            prop_assert!(!heard(&name, &serde_json::json!(datum)).is_empty());
+            let _ = reader().on_text(&format!("42[\"{name}\",{datum}]"));
+        }
+
         #[test]
         fn arbitrary_frames_never_panic(frames in proptest::collection::vec("[0-6]{0,2}(1-)?.{0,60}", 0..20)) {
             let mut reader = reader();

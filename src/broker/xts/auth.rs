@@ -80,7 +80,7 @@ impl XtsBroker {
                 (Call::interactive(Method::POST, url, None), way.access_token)
             }
         };
-        let answer = self.rest.call(call.with(body)).await?;
+        let answer = self.rest.call(call.with(&body)).await?;
         let mut login = match answer.success() {
             Ok(result) => self.read_login(product, result),
             Err(_) => Err(refused_login(&answer)),

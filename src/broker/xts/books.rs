@@ -2,74 +2,116 @@
 //! Not in whose name (`ways`), and not how their rows are read (`wire::books`).
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use reqwest::Method;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::broker::Error;
-use crate::market::{Funds, Order, Position, PositionView};
+use crate::market::{Funds, Holding, Order, Position, PositionView, Profile, Trade};
 use crate::telemetry::metrics as names;
-use crate::token::{Product, Token};
+use crate::token::{Product, Token, TokenEpoch};
 
 use super::XtsBroker;
 use super::instruments::is_no_data;
-use super::pace::Pace;
 use super::rest::Call;
-use super::settings::Settings;
 use super::ways::{Book, Form, Memory, Way, ways};
 use super::wire::books::{self, Book as Rows, Fault, NotABook};
 use super::wire::text::Raw;
 
-/// One book's pace and memory.
+/// One book's memory, and its last answer for those who waited for it.
+///
+/// Askers stand in line. The one whose turn it is asks; those who came before that request was
+/// *sent* share its answer, so that a hundred askers make one request and none is told of a time
+/// before it asked.
 #[derive(Debug)]
-struct Desk {
+struct Desk<T> {
     /// Held during a whole asking, so that the next one knows what it has learned.
     busy: tokio::sync::Mutex<()>,
-    pace: Pace,
     memory: Mutex<Memory>,
+    /// Askers so far.
+    askers: AtomicU64,
+    last: Mutex<Option<Answered<T>>>,
 }
 
-impl Desk {
-    fn new(settings: &Settings) -> Self {
+/// What an asking brought.
+#[derive(Debug)]
+struct Answered<T> {
+    /// Whose token, and which of the desk's books or orders.
+    what: (TokenEpoch, Book, String),
+    /// Askers that had come when its first request was sent.
+    before: u64,
+    answer: Result<Vec<T>, Error>,
+}
+
+impl<T> Default for Desk<T> {
+    fn default() -> Self {
         Self {
-            busy: tokio::sync::Mutex::new(()),
-            pace: Pace::new(settings.book_interval_ms),
-            memory: Mutex::new(Memory::default()),
+            busy: tokio::sync::Mutex::default(),
+            memory: Mutex::default(),
+            askers: AtomicU64::new(0),
+            last: Mutex::new(None),
         }
     }
+}
 
+impl<T> Desk<T> {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         // It is whole after every statement.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn last(&self) -> MutexGuard<'_, Option<Answered<T>>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What is kept between calls for books.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Desks {
-    orders: Desk,
-    positions: Desk,
-    funds: Desk,
+    orders: Desk<Order>,
+    history: Desk<Order>,
+    trades: Desk<Trade>,
+    positions: Desk<Position>,
+    holdings: Desk<Holding>,
+    funds: Desk<Funds>,
+    profile: Desk<Profile>,
 }
 
-impl Desks {
-    pub(super) fn new(settings: &Settings) -> Self {
-        Self { orders: Desk::new(settings), positions: Desk::new(settings), funds: Desk::new(settings) }
-    }
-
-    const fn of(&self, book: Book) -> &Desk {
-        match book {
-            Book::Orders => &self.orders,
-            Book::Positions(_) => &self.positions,
-            Book::Funds => &self.funds,
-        }
-    }
-}
+/// How the rows of a book are read.
+type Reader<T> = fn(Raw<'_>) -> Result<Rows<T>, NotABook>;
 
 impl XtsBroker {
     pub(super) async fn ask_orders(&self, token: &Token) -> Result<Vec<Order>, Error> {
-        self.ask_book(token, Book::Orders, books::orders).await
+        self.ask_book(&self.desks.orders, token, Book::Orders, "", books::orders).await
+    }
+
+    /// Every state of one order.
+    pub(super) async fn ask_order_history(&self, token: &Token, id: &str) -> Result<Vec<Order>, Error> {
+        let mut query = String::from("appOrderID=");
+        push_encoded(&mut query, super::orders::order_number(id)?);
+        let states = self.ask_book(&self.desks.history, token, Book::History, &query, books::orders).await?;
+        let was_empty = states.is_empty();
+        // A server that does not know the query answers with the whole book.
+        let mut states: Vec<Order> = states.into_iter().filter(|order| order.id == id).collect();
+        if states.is_empty() {
+            let description = if was_empty { "no such order" } else { "the answer is about other orders" };
+            return Err(Error::Refused {
+                status: 200,
+                code: String::new(),
+                description: description.to_owned(),
+            });
+        }
+        // The documented order; states of the same second keep the server's.
+        if states.iter().all(|order| order.updated_at.is_some()) {
+            states.sort_by_key(|order| order.updated_at);
+        }
+        Ok(states)
+    }
+
+    pub(super) async fn ask_trades(&self, token: &Token) -> Result<Vec<Trade>, Error> {
+        self.ask_book(&self.desks.trades, token, Book::Trades, "", books::trades).await
     }
 
     pub(super) async fn ask_positions(
@@ -77,28 +119,72 @@ impl XtsBroker {
         token: &Token,
         view: PositionView,
     ) -> Result<Vec<Position>, Error> {
-        self.ask_book(token, Book::Positions(view), books::positions).await
+        self.ask_book(&self.desks.positions, token, Book::Positions(view), "", books::positions).await
+    }
+
+    pub(super) async fn ask_holdings(&self, token: &Token) -> Result<Vec<Holding>, Error> {
+        self.ask_book(&self.desks.holdings, token, Book::Holdings, "", books::holdings).await
     }
 
     /// Without a single figure if the broker has no balance to show.
     pub(super) async fn ask_funds(&self, token: &Token) -> Result<Funds, Error> {
-        let entries = self.ask_book(token, Book::Funds, books::balance).await?;
+        let entries = self.ask_book(&self.desks.funds, token, Book::Funds, "", books::balance).await?;
         Ok(entries.into_iter().next().unwrap_or_default())
+    }
+
+    pub(super) async fn ask_profile(&self, token: &Token) -> Result<Profile, Error> {
+        let found = self.ask_book(&self.desks.profile, token, Book::Profile, "", books::profile).await?;
+        found.into_iter().next().ok_or_else(|| Error::Malformed("the answer holds no profile".to_owned()))
+    }
+
+    /// Asks for a book, or shares the answer of a request that is sent after this was called.
+    async fn ask_book<T: Clone + Send>(
+        &self,
+        desk: &Desk<T>,
+        token: &Token,
+        book: Book,
+        query: &str,
+        read: Reader<T>,
+    ) -> Result<Vec<T>, Error> {
+        if token.product != Product::Interactive {
+            return Err(Error::NotConfigured("the account's books take an interactive token".to_owned()));
+        }
+        let ticket = desk.askers.fetch_add(1, Ordering::Relaxed);
+        let patience = self.rest.queue(Product::Interactive).deadline(book.counted_as());
+        let Ok(_busy) = timeout_at(patience, desk.busy.lock()).await else {
+            return Err(Error::NotSent("its turn did not come in time".to_owned()));
+        };
+        let what = (token.epoch, book, query.to_owned());
+        if let Some(answered) = desk.last().as_ref()
+            && ticket < answered.before
+            && answered.what == what
+        {
+            return answered.answer.clone();
+        }
+        let before = AtomicU64::new(0);
+        // Only the first request counts: later ones are part of the same answer.
+        let on_turn = || {
+            let now = desk.askers.load(Ordering::Relaxed);
+            let _ = before.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        };
+        let answer = self.ask_ways(desk, token, book, query, read, &on_turn).await;
+        let before = before.into_inner();
+        // What was not sent answers nobody else; personal data is not kept longer than it is used.
+        *desk.last() = (before > ticket + 1).then(|| Answered { what, before, answer: answer.clone() });
+        answer
     }
 
     /// Asks for a book in the ways that are worth it, until one brings rows. Refusals and empty
     /// answers are gone past; anything else (token, rate limit, network) ends the asking.
-    async fn ask_book<T>(
+    async fn ask_ways<T: Send>(
         &self,
+        desk: &Desk<T>,
         token: &Token,
         book: Book,
-        read: impl Fn(Raw<'_>) -> Result<Rows<T>, NotABook>,
+        query: &str,
+        read: Reader<T>,
+        on_turn: &(dyn Fn() + Sync),
     ) -> Result<Vec<T>, Error> {
-        if token.product != Product::Interactive {
-            return Err(Error::NotConfigured("books take an interactive token".to_owned()));
-        }
-        let desk = self.desks.of(book);
-        let _busy = desk.busy.lock().await;
         let ways = ways(book, &self.settings.client_id, &token.facts);
         let plan = desk.memory().plan(&ways, Instant::now());
         let (mut was_answered, mut refusal, mut missing) = (false, None, None);
@@ -107,8 +193,7 @@ impl XtsBroker {
                 desk.memory().note_vain(way, Instant::now(), false);
                 continue;
             }
-            desk.pace.turn().await;
-            let answered = self.ask_way(token, book, way, &read).await;
+            let answered = self.ask_way(token, book, way, query, read, on_turn).await;
             let now = Instant::now();
             match answered {
                 Ok(rows) if !rows.is_empty() => {
@@ -118,7 +203,7 @@ impl XtsBroker {
                             names_client = way.client.is_some(), "found the way to a book"
                         );
                     }
-                    return self.take(book, rows);
+                    return self.take(book.name(), rows);
                 }
                 Ok(_) => {
                     was_answered = true;
@@ -146,20 +231,24 @@ impl XtsBroker {
         }
     }
 
-    async fn ask_way<T>(
+    async fn ask_way<T: Send>(
         &self,
         token: &Token,
         book: Book,
         way: &Way,
-        read: impl Fn(Raw<'_>) -> Result<Rows<T>, NotABook>,
+        query: &str,
+        read: Reader<T>,
+        on_turn: &(dyn Fn() + Sync),
     ) -> Result<Rows<T>, Error> {
         let mut url = self.interactive_base().await?;
         url.push_str(book.path(way.form));
+        add_query(&mut url, query);
         if let Some(client) = &way.client {
-            url.push_str(if url.contains('?') { "&clientID=" } else { "?clientID=" });
+            add_query(&mut url, "clientID=");
             push_encoded(&mut url, client);
         }
-        let call = Call::interactive(Method::GET, url, Some(&token.secret));
+        let mut call = Call::interactive(Method::GET, url, Some(&token.secret)).on(book.counted_as());
+        call.on_turn = Some(on_turn);
         let answered = self
             .rest
             .ask(call, |result| {
@@ -178,7 +267,7 @@ impl XtsBroker {
     }
 
     /// The rows of a book, with what is missing in them told.
-    fn take<T>(&self, book: Book, rows: Rows<T>) -> Result<Vec<T>, Error> {
+    pub(super) fn take<T>(&self, book: &'static str, rows: Rows<T>) -> Result<Vec<T>, Error> {
         let listed = |faults: &[Fault]| {
             let mut names: Vec<String> = faults.iter().map(Fault::to_string).collect();
             names.sort_unstable();
@@ -191,12 +280,12 @@ impl XtsBroker {
             }
             metrics::counter!(
                 names::BOOK_UNREADABLE,
-                "account" => self.account.to_string(), "book" => book.name(), "what" => what
+                "account" => self.account.to_string(), "book" => book, "what" => what
             )
             .increment(faults.len() as u64);
             tracing::warn!(
                 account = &*self.account,
-                book = book.name(),
+                book,
                 what,
                 count = faults.len(),
                 of = rows.rows.len() + rows.lost.len(),
@@ -207,7 +296,7 @@ impl XtsBroker {
         if rows.rows.is_empty() && !rows.lost.is_empty() {
             // Nobody may take it for an empty book.
             let why = listed(&rows.lost);
-            return Err(Error::Malformed(format!("no row of the {} can be read: {why}", book.name())));
+            return Err(Error::Malformed(format!("no row of the {book} can be read: {why}")));
         }
         Ok(rows.rows)
     }
@@ -219,8 +308,16 @@ const fn is_refusal(error: &Error) -> bool {
     matches!(error, Error::Refused { .. } | Error::Http { status: 404 | 405, .. })
 }
 
+/// Appends a part of the query; nothing if it is empty.
+pub(super) fn add_query(url: &mut String, part: &str) {
+    if !part.is_empty() {
+        url.push(if url.contains('?') { '&' } else { '?' });
+        url.push_str(part);
+    }
+}
+
 /// Appends a query's value. Asterisks are encoded too, as pro dealers' clients do it.
-fn push_encoded(url: &mut String, value: &str) {
+pub(super) fn push_encoded(url: &mut String, value: &str) {
     for byte in value.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => url.push(byte as char),

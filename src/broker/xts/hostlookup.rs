@@ -45,6 +45,9 @@ impl XtsBroker {
             return Ok(self.settings.url(&self.settings.interactive_prefix));
         }
         let mut known = self.interactive_base.lock().await;
+        if self.rest.was_unreachable() {
+            *known = None;
+        }
         if let Some(base) = known.as_ref() {
             return Ok(base.clone());
         }
@@ -67,7 +70,7 @@ impl XtsBroker {
             url => url.to_owned(),
         };
         let body = json!({ "accesspassword": PASSWORD, "version": VERSION });
-        let answer = self.rest.call(Call::interactive(Method::POST, url, None).with(body)).await?;
+        let answer = self.rest.call(Call::interactive(Method::POST, url, None).with(&body)).await?;
         // `type` is true, "success" or missing: the key decides.
         let result = answer.envelope().and_then(|e| e.result);
         let found: Option<LookupResult<'_>> = result.and_then(|r| serde_json::from_str(r.get()).ok());

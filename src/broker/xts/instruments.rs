@@ -4,7 +4,6 @@
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::sleep;
 
 use crate::broker::{Error, MasterText, Subscribed};
 use crate::clock::UnixNanos;
@@ -12,6 +11,7 @@ use crate::market::{InstrumentId, Kind, Segment, Tick};
 use crate::token::Token;
 
 use super::XtsBroker;
+use super::pace::Path;
 use super::rest::{Call, is_already_subscribed};
 use super::wire::code_of;
 use super::wire::json::Decoder;
@@ -45,16 +45,12 @@ impl XtsBroker {
     ) -> Result<Subscribed, Error> {
         let mut done = Subscribed::default();
         let mut pending = vec![instruments];
-        let (mut may_clear, mut is_first) = (true, true);
+        let mut may_clear = true;
         let mut refused = Refused::default();
         while let Some(batch) = pending.pop() {
             if batch.is_empty() {
                 continue;
             }
-            if !is_first {
-                sleep(self.settings.subscription_interval()).await;
-            }
-            is_first = false;
             let (code, description) = match self.subscribe_once(token, kind, batch, &mut done.snapshot).await
             {
                 Ok(()) => {
@@ -91,7 +87,6 @@ impl XtsBroker {
                     // Most often all of it is held, from a call whose answer was lost: two
                     // calls instead of one for each.
                     may_clear = false;
-                    sleep(self.settings.subscription_interval()).await;
                     self.unsubscribe_batch(token, kind, batch).await?;
                     pending.push(batch);
                 }
@@ -113,7 +108,8 @@ impl XtsBroker {
         snapshot: &mut Vec<Tick>,
     ) -> Result<(), Error> {
         let call = Call::market(Method::POST, self.settings.subscription(), Some(&token.secret))
-            .with(body(kind, batch));
+            .on(Path::Subscription)
+            .with(&body(kind, batch));
         let sent = self.clock.now();
         self.rest
             .ask(call, |result| {
@@ -133,7 +129,8 @@ impl XtsBroker {
             return Ok(());
         }
         let call = Call::market(Method::PUT, self.settings.subscription(), Some(&token.secret))
-            .with(body(kind, instruments));
+            .on(Path::Subscription)
+            .with(&body(kind, instruments));
         match self.rest.ask(call, |_| Ok(())).await {
             // What real servers say to "not subscribed" is not known; a 400 that is no token
             // error is taken for it.
@@ -164,7 +161,8 @@ impl XtsBroker {
         request["publishFormat"] = json!("JSON");
         let call =
             Call::market(Method::POST, self.settings.market("/instruments/quotes"), Some(&token.secret))
-                .with(request);
+                .on(Path::Quotes)
+                .with(&request);
         let sent = self.clock.now();
         let answered = self
             .rest
@@ -189,7 +187,8 @@ impl XtsBroker {
             let name = segment.xts_name();
             let call =
                 Call::market(Method::POST, self.settings.market("/instruments/master"), Some(&token.secret))
-                    .with(json!({ "exchangeSegmentList": [name] }))
+                    .on(Path::LookUp)
+                    .with(&json!({ "exchangeSegmentList": [name] }))
                     .downloading();
             let before = text.rows.len();
             match self.rest.ask(call, |result| append_rows(result, &mut text.rows)).await {
@@ -213,7 +212,7 @@ impl XtsBroker {
         for segment in INDEX_SEGMENTS {
             let url = self.settings.market("/instruments/indexlist");
             let url = format!("{url}?exchangeSegment={}", segment.number());
-            let call = Call::market(Method::GET, url, Some(&token.secret)).downloading();
+            let call = Call::market(Method::GET, url, Some(&token.secret)).on(Path::LookUp).downloading();
             let number = i64::from(segment.number());
             match self.rest.ask(call, |result| append_indices(number, result, &mut text.indices)).await {
                 Ok(()) => {}

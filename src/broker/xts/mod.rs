@@ -11,6 +11,8 @@ mod feed;
 mod hostlookup;
 mod instruments;
 mod link;
+mod market;
+mod orders;
 mod pace;
 mod rest;
 mod said;
@@ -24,14 +26,20 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use jiff::civil::Date;
 use rustls::ClientConfig;
 use tokio::sync::Mutex;
 
 pub use settings::{AppKey, Credentials, LoginKind, Settings};
 
-use crate::broker::{AccountFeed, Broker, Error, Feed, Limits, Login, MasterText, Subscribed};
+use crate::broker::{
+    AccountFeed, Broker, Error, Feed, FoundInstrument, Limits, Login, MasterText, SegmentStatus, Subscribed,
+};
 use crate::clock::Clock;
-use crate::market::{Funds, InstrumentId, Kind, Order, Position, PositionView, Tick};
+use crate::market::{
+    Bar, BracketOrder, Conversion, CoverIds, Funds, Holding, InstrumentId, Interval, Kind, NewOrder, Order,
+    OrderChange, Position, PositionView, Profile, SquareOff, Tick, Trade,
+};
 use crate::token::{Product, Token};
 
 use self::books::Desks;
@@ -90,10 +98,10 @@ impl XtsBroker {
         } else {
             tls::none()?
         };
-        let rest = Rest::new(&settings, tls.clone())?;
-        let (account, tls) = (Arc::from(account), Arc::new(tls));
+        let (account, tls): (Arc<str>, _) = (Arc::from(account), Arc::new(tls));
+        let rest = Rest::new(&settings, ClientConfig::clone(&tls), Arc::clone(&account))?;
         Ok(Self {
-            desks: Desks::new(&settings),
+            desks: Desks::default(),
             settings,
             credentials: Vault::new(credentials),
             account,
@@ -196,6 +204,114 @@ impl Broker for XtsBroker {
 
     fn funds<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Funds, Error>> {
         Box::pin(self.ask_funds(token))
+    }
+
+    fn order_history<'a>(
+        &'a self,
+        token: &'a Token,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
+        Box::pin(self.ask_order_history(token, id))
+    }
+
+    fn trades<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Trade>, Error>> {
+        Box::pin(self.ask_trades(token))
+    }
+
+    fn holdings<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Holding>, Error>> {
+        Box::pin(self.ask_holdings(token))
+    }
+
+    fn profile<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Profile, Error>> {
+        Box::pin(self.ask_profile(token))
+    }
+
+    fn place<'a>(&'a self, token: &'a Token, order: &'a NewOrder) -> BoxFuture<'a, Result<String, Error>> {
+        Box::pin(self.send_order(token, order))
+    }
+
+    fn modify<'a>(&'a self, token: &'a Token, change: &'a OrderChange) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.send_change(token, change))
+    }
+
+    fn cancel<'a>(
+        &'a self,
+        token: &'a Token,
+        id: &'a str,
+        unique_id: &'a str,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.send_cancel(token, id, unique_id))
+    }
+
+    fn cancel_all<'a>(
+        &'a self,
+        token: &'a Token,
+        instrument: InstrumentId,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.send_cancel_all(token, instrument))
+    }
+
+    fn place_cover<'a>(
+        &'a self,
+        token: &'a Token,
+        order: &'a NewOrder,
+    ) -> BoxFuture<'a, Result<CoverIds, Error>> {
+        Box::pin(self.send_cover(token, order))
+    }
+
+    fn exit_cover<'a>(&'a self, token: &'a Token, id: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.send_exit_cover(token, id))
+    }
+
+    fn place_bracket<'a>(
+        &'a self,
+        token: &'a Token,
+        order: &'a BracketOrder,
+    ) -> BoxFuture<'a, Result<String, Error>> {
+        Box::pin(self.send_bracket(token, order))
+    }
+
+    fn exit_bracket<'a>(&'a self, token: &'a Token, id: &'a str) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.send_exit_bracket(token, id))
+    }
+
+    fn convert<'a>(&'a self, token: &'a Token, what: &'a Conversion) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.send_conversion(token, what))
+    }
+
+    fn square_off<'a>(&'a self, token: &'a Token, what: &'a SquareOff) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.send_square_off(token, what))
+    }
+
+    fn intervals(&self) -> &'static [Interval] {
+        &market::INTERVALS
+    }
+
+    fn history_days(&self, interval: Interval) -> u32 {
+        market::history_days(interval)
+    }
+
+    fn history<'a>(
+        &'a self,
+        token: &'a Token,
+        instrument: InstrumentId,
+        interval: Interval,
+        from: Date,
+        to: Date,
+    ) -> BoxFuture<'a, Result<Vec<Bar>, Error>> {
+        Box::pin(self.ask_history(token, instrument, interval, from, to))
+    }
+
+    fn search<'a>(
+        &'a self,
+        token: &'a Token,
+        text: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<FoundInstrument>, Error>> {
+        Box::pin(self.ask_search(token, text))
+    }
+
+    fn market_status<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<SegmentStatus>, Error>> {
+        Box::pin(self.ask_market_status(token))
     }
 
     fn open_account_feed<'a>(

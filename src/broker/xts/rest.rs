@@ -2,18 +2,21 @@
 //! Not the calls themselves; those are `auth`'s, `books`' and `instruments`'.
 
 use std::error::Error as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Response};
 use rustls::ClientConfig;
 use serde::Deserialize;
 
 use crate::broker::Error;
 use crate::secret::Secret;
+use crate::telemetry::metrics as names;
 use crate::token::Product;
 
-use super::pace::Lane;
+use super::pace::{Path, Queue};
 use super::settings::Settings;
 use super::wire::text::{Raw, raw_as, raw_text, unescape};
 
@@ -33,19 +36,26 @@ const MAX_WORDS: usize = 300;
 #[derive(Debug)]
 pub(super) struct Rest {
     client: Client,
+    account: Arc<str>,
     download_timeout: Duration,
-    market: Lane,
-    interactive: Lane,
+    market: Queue,
+    interactive: Queue,
+    /// Whether the interactive product's server could not be connected to since last asked.
+    unreachable: AtomicBool,
 }
 
 /// One call.
-#[derive(Debug)]
 pub(super) struct Call<'a> {
     pub(super) product: Product,
     pub(super) method: Method,
     pub(super) url: String,
     pub(super) token: Option<&'a Secret>,
-    pub(super) body: Option<serde_json::Value>,
+    /// JSON.
+    pub(super) body: Option<String>,
+    /// What the broker counts it as.
+    pub(super) path: Path,
+    /// Called when its turn has come, just before it is sent.
+    pub(super) on_turn: Option<&'a (dyn Fn() + Sync)>,
     /// A download takes its turn to start, but does not keep other calls waiting for its end.
     pub(super) download: bool,
 }
@@ -53,16 +63,32 @@ pub(super) struct Call<'a> {
 impl<'a> Call<'a> {
     /// A call of the market product.
     pub(super) const fn market(method: Method, url: String, token: Option<&'a Secret>) -> Self {
-        Self { product: Product::Market, method, url, token, body: None, download: false }
+        Self::new(Product::Market, method, url, token)
     }
 
     /// A call of the interactive product.
     pub(super) const fn interactive(method: Method, url: String, token: Option<&'a Secret>) -> Self {
-        Self { product: Product::Interactive, method, url, token, body: None, download: false }
+        Self::new(Product::Interactive, method, url, token)
+    }
+
+    const fn new(product: Product, method: Method, url: String, token: Option<&'a Secret>) -> Self {
+        let (body, path, on_turn, download) = (None, Path::Session, None, false);
+        Self { product, method, url, token, body, path, on_turn, download }
+    }
+
+    /// Counted as `path`; without this, as one of the session's own calls.
+    pub(super) const fn on(mut self, path: Path) -> Self {
+        self.path = path;
+        self
     }
 
     /// With a JSON body.
-    pub(super) fn with(mut self, body: serde_json::Value) -> Self {
+    pub(super) fn with(self, body: &serde_json::Value) -> Self {
+        self.with_text(body.to_string())
+    }
+
+    /// With a JSON body that is written already.
+    pub(super) fn with_text(mut self, body: String) -> Self {
         self.body = Some(body);
         self
     }
@@ -140,7 +166,7 @@ impl<'a> Envelope<'a> {
 impl Rest {
     /// # Errors
     /// `NotConfigured` if the client cannot be built.
-    pub(super) fn new(settings: &Settings, mut tls: ClientConfig) -> Result<Self, Error> {
+    pub(super) fn new(settings: &Settings, mut tls: ClientConfig, account: Arc<str>) -> Result<Self, Error> {
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let client = Client::builder()
             .tls_backend_preconfigured(tls)
@@ -148,6 +174,8 @@ impl Rest {
             .redirect(reqwest::redirect::Policy::none())
             // The socket knows no proxy, and a loopback broker must not be asked through one.
             .no_proxy()
+            // What was an order is never sent twice by a library's own decision.
+            .retry(reqwest::retry::never())
             .user_agent(concat!("tickgate/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(settings.connect_timeout())
             .read_timeout(settings.request_timeout())
@@ -158,43 +186,86 @@ impl Rest {
             .map_err(|error| Error::NotConfigured(format!("HTTP client: {}", chain(error))))?;
         Ok(Self {
             client,
+            account,
             download_timeout: settings.download_timeout(),
-            market: Lane::new(settings.request_interval_ms),
-            interactive: Lane::new(settings.request_interval_ms),
+            market: Queue::market(settings),
+            interactive: Queue::interactive(settings),
+            unreachable: AtomicBool::new(false),
         })
+    }
+
+    pub(super) const fn queue(&self, product: Product) -> &Queue {
+        match product {
+            Product::Market => &self.market,
+            Product::Interactive => &self.interactive,
+        }
+    }
+
+    /// Whether the interactive server could not be connected to since this was last asked.
+    pub(super) fn was_unreachable(&self) -> bool {
+        self.unreachable.swap(false, Ordering::Relaxed)
     }
 
     /// Makes a call in its turn and returns the answer, whatever it says.
     ///
     /// # Errors
-    /// `Network`, and `Malformed` for an answer that is too large.
+    /// `NotSent` if its turn did not come in time or nobody could be connected to, `RateLimited`
+    /// during a pause that the broker has asked for; `Network`, and `Malformed` for an answer
+    /// that is too large: then it may have been acted on.
     ///
     /// # Cancel safety
     /// Dropping the future ends the call; the server may have acted on it.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Answer, Error> {
-        let lane = match call.product {
-            Product::Market => &self.market,
-            Product::Interactive => &self.interactive,
-        };
-        let _busy = if call.download { None } else { Some(lane.busy.lock().await) };
-        lane.pace.turn().await;
+        let (product, path) = (call.product, call.path);
+        let answered = self.call_in_turn(call).await;
+        match &answered {
+            Err(Error::NotSent(why)) => {
+                metrics::counter!(
+                    names::REQUESTS_NOT_SENT,
+                    "account" => self.account.to_string(), "product" => product.to_string()
+                )
+                .increment(1);
+                tracing::debug!(account = &*self.account, ?path, why, "request not sent");
+            }
+            Ok(answer) => {
+                if let Some(Error::RateLimited { retry_after, .. }) = answer.success().err() {
+                    self.queue(product).pause(path, retry_after);
+                }
+            }
+            Err(_) => {}
+        }
+        answered
+    }
+
+    async fn call_in_turn(&self, call: Call<'_>) -> Result<Answer, Error> {
+        let queue = self.queue(call.product);
+        let turn = queue.turn(call.path, !call.download, queue.deadline(call.path)).await?;
+        if let Some(on_turn) = call.on_turn {
+            on_turn();
+        }
         let mut request = self.client.request(call.method, call.url);
         if let Some(token) = call.token {
             let mut value = HeaderValue::from_str(token.expose())
-                .map_err(|_| Error::Malformed("the token cannot stand in a header".to_owned()))?;
+                .map_err(|_| Error::NotSent("the token cannot stand in a header".to_owned()))?;
             value.set_sensitive(true);
             // The bare token: no XTS server takes "Bearer".
             request = request.header(AUTHORIZATION, value);
         }
-        if let Some(body) = &call.body {
-            request = request.json(body);
+        if let Some(body) = call.body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
         let mut limit = MAX_BODY;
         if call.download {
             request = request.timeout(self.download_timeout);
             limit = MAX_DOWNLOAD;
         }
-        let response = request.send().await.map_err(network)?;
+        let sent = request.send().await;
+        if call.product == Product::Interactive && sent.as_ref().is_err_and(reqwest::Error::is_connect) {
+            self.unreachable.store(true, Ordering::Relaxed);
+        }
+        let response = sent.map_err(network)?;
+        // A download has reached the broker; nobody waits for the rest of it.
+        let turn = Some(turn).filter(|_| !call.download);
         let status = response.status().as_u16();
         let retry_after = response
             .headers()
@@ -203,6 +274,7 @@ impl Rest {
             // Nobody asks for longer; a clock time or nonsense must not stop us for years.
             .map(|seconds: u64| Duration::from_secs(seconds.min(MAX_RETRY_AFTER_S)));
         let body = read_body(response, limit).await?;
+        drop(turn);
         Ok(Answer { status, retry_after, body })
     }
 
@@ -233,8 +305,10 @@ async fn read_body(mut response: Response, limit: usize) -> Result<String, Error
 }
 
 fn network(error: reqwest::Error) -> Error {
+    // No connection, no request.
+    let is_unsent = error.is_connect() || error.is_builder();
     let what = if error.is_timeout() { "no answer in time".to_owned() } else { chain(error) };
-    Error::Network(what)
+    if is_unsent { Error::NotSent(what) } else { Error::Network(what) }
 }
 
 /// An error's words and its causes', without the URL.
@@ -294,6 +368,11 @@ impl Answer {
         }
         if let Some(limit) = subscription_limit(&code, &description) {
             return Error::SubscriptionLimit { limit, description };
+        }
+        // Neither what was asked for nor the broker's own refusal: nobody knows what became of it.
+        let is_contradiction = envelope.kind.is_some() && envelope.is_success() && self.status < 500;
+        if is_contradiction || ((200..300).contains(&self.status) && !envelope.is_own()) {
+            return Error::Malformed("the answer is neither a success nor a refusal".to_owned());
         }
         if self.status >= 500 {
             return Error::Http { status: self.status, what: format!("{code} {description}") };

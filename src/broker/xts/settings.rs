@@ -66,12 +66,27 @@ pub struct Settings {
     pub request_timeout_ms: u64,
     /// Time for the download of one segment's instrument master.
     pub download_timeout_ms: u64,
-    /// Least time between the starts of two REST calls of one product.
+    /// Least time between the starts of two market-data calls; below a second also: no more of
+    /// them in any second than it goes into one. 0: no limit, here and in those that follow.
     pub request_interval_ms: u64,
-    /// Least time between two calls for the same book (orders, positions, funds).
+    /// Least time between two calls for the same book (orders, trades, positions, holdings,
+    /// funds, profile), and of the rarer calls (cancel all, square off, status, messages).
     pub book_interval_ms: u64,
     /// Least time between two subscription calls.
     pub subscription_interval_ms: u64,
+    /// Least time between two calls for quotes.
+    pub quotes_interval_ms: u64,
+    /// Placed, changed and cancelled orders together in any second; conversions apart from them.
+    pub orders_per_s: u32,
+    /// Whether calls about orders may go while another call is not answered yet. If not, there is
+    /// one call at a time, those about orders first.
+    pub orders_apart: bool,
+    /// How long a call may wait for its turn before it is given up unsent.
+    pub queue_timeout_ms: u64,
+    /// The same for calls about orders.
+    pub orders_queue_timeout_ms: u64,
+    /// Calls of one product that may wait for their turn.
+    pub queue_length: usize,
     /// Larger frames from the socket end the connection.
     pub max_frame_bytes: usize,
     /// Undecodable frames in a row that end the connection.
@@ -103,6 +118,13 @@ impl Default for Settings {
             // Documented limit of every book: one a second.
             book_interval_ms: 1_000,
             subscription_interval_ms: 500,
+            quotes_interval_ms: 100,
+            orders_per_s: 10,
+            orders_apart: true,
+            queue_timeout_ms: 60_000,
+            // A market order that goes much later than it was meant is worse than none.
+            orders_queue_timeout_ms: 30_000,
+            queue_length: 1_000,
             max_frame_bytes: 1024 * 1024,
             undecodable_limit: 50,
         }
@@ -148,6 +170,9 @@ impl Settings {
             ("connect_timeout_ms", self.connect_timeout_ms),
             ("request_timeout_ms", self.request_timeout_ms),
             ("download_timeout_ms", self.download_timeout_ms),
+            ("queue_timeout_ms", self.queue_timeout_ms),
+            ("orders_queue_timeout_ms", self.orders_queue_timeout_ms),
+            ("queue_length", self.queue_length as u64),
             ("max_frame_bytes", self.max_frame_bytes as u64),
             ("undecodable_limit", u64::from(self.undecodable_limit)),
         ] {

@@ -17,6 +17,7 @@ use crate::market::PositionView;
 use crate::token::AccountFacts;
 
 use super::auth::first_client;
+use super::pace::Path;
 use super::settings::MASKED_CLIENT;
 
 /// A way that brought nothing is not tried again for this long: an account that had no orders
@@ -27,24 +28,48 @@ const TRY_AGAIN_AFTER: Duration = Duration::from_mins(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Book {
     Orders,
+    /// One order's states; which order is added by who asks.
+    History,
+    Trades,
     Positions(PositionView),
+    Holdings,
     Funds,
+    Profile,
 }
 
 impl Book {
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Orders => "orders",
+            Self::History => "order history",
+            Self::Trades => "trades",
             Self::Positions(_) => "positions",
+            Self::Holdings => "holdings",
             Self::Funds => "funds",
+            Self::Profile => "profile",
+        }
+    }
+
+    /// What the broker counts a call for it as.
+    pub(super) const fn counted_as(self) -> Path {
+        match self {
+            // The same path; only the query differs.
+            Self::Orders | Self::History => Path::OrderBook,
+            Self::Trades => Path::TradeBook,
+            Self::Positions(_) => Path::Positions,
+            Self::Holdings => Path::Holdings,
+            Self::Funds => Path::Balance,
+            Self::Profile => Path::Profile,
         }
     }
 
     /// Path and query.
     pub(super) const fn path(self, form: Form) -> &'static str {
         match (self, form) {
-            (Self::Orders, Form::Plain) => "/orders",
+            (Self::Orders, Form::Plain) | (Self::History, _) => "/orders",
             (Self::Orders, Form::Dealer) => "/orders/dealerorderbook",
+            (Self::Trades, Form::Plain) => "/orders/trades",
+            (Self::Trades, Form::Dealer) => "/orders/dealertradebook",
             (Self::Positions(PositionView::Net), Form::Plain) => "/portfolio/positions?dayOrNet=NetWise",
             (Self::Positions(PositionView::Day), Form::Plain) => "/portfolio/positions?dayOrNet=DayWise",
             (Self::Positions(PositionView::Net), Form::Dealer) => {
@@ -53,15 +78,17 @@ impl Book {
             (Self::Positions(PositionView::Day), Form::Dealer) => {
                 "/portfolio/dealerpositions?dayOrNet=DayWise"
             }
+            (Self::Holdings, _) => "/portfolio/holdings",
             (Self::Funds, _) => "/user/balance",
+            (Self::Profile, _) => "/user/profile",
         }
     }
 
     /// The forms it has for a dealer, best first.
     const fn dealer_forms(self) -> &'static [Form] {
         match self {
-            Self::Orders | Self::Positions(_) => &[Form::Dealer, Form::Plain],
-            Self::Funds => &[Form::Plain],
+            Self::Orders | Self::Trades | Self::Positions(_) => &[Form::Dealer, Form::Plain],
+            Self::History | Self::Holdings | Self::Funds | Self::Profile => &[Form::Plain],
         }
     }
 }
@@ -80,23 +107,39 @@ pub(super) struct Way {
     pub(super) client: Option<String>,
 }
 
-/// The ways to ask for a book, best first.
-pub(super) fn ways(book: Book, configured: &str, facts: &AccountFacts) -> Vec<Way> {
-    let is_pro = configured == MASKED_CLIENT;
-    let is_dealer = is_pro
+/// Whether the account deals for others (or for its firm) and must say for whom.
+fn is_dealer(configured: &str, facts: &AccountFacts) -> bool {
+    configured == MASKED_CLIENT
         || match facts.is_investor {
             Some(is_investor) => !is_investor,
             // A server that does not say: the operator knows.
             None => !configured.is_empty(),
-        };
-    if !is_dealer {
+        }
+}
+
+/// In whose name orders are placed: the client whose book they go into. `None` for an investor,
+/// who names nobody. It is never tried out, as books' clients are: an order in the wrong name is
+/// worse than none.
+pub(super) fn order_client(configured: &str, facts: &AccountFacts) -> Option<String> {
+    if !is_dealer(configured, facts) {
+        return None;
+    }
+    let first = first_client(&facts.client_codes).or(facts.client_id.as_deref()).unwrap_or_default();
+    let client = [configured, first, facts.user_id.as_str()].into_iter().find(|client| !client.is_empty());
+    client.map(str::to_owned)
+}
+
+/// The ways to ask for a book, best first.
+pub(super) fn ways(book: Book, configured: &str, facts: &AccountFacts) -> Vec<Way> {
+    if !is_dealer(configured, facts) {
         return vec![Way { form: Form::Plain, client: None }];
     }
+    let is_pro = configured == MASKED_CLIENT;
     let user = facts.user_id.as_str();
     let first = first_client(&facts.client_codes).or(facts.client_id.as_deref()).unwrap_or_default();
     let clients = match book {
         Book::Funds if !is_pro => [user, configured, first, MASKED_CLIENT],
-        Book::Funds | Book::Orders | Book::Positions(_) => [configured, first, user, MASKED_CLIENT],
+        _ => [configured, first, user, MASKED_CLIENT],
     };
     let named = clients.into_iter().filter(|client| !client.is_empty()).map(|client| Some(client.to_owned()));
     let clients: Vec<Option<String>> = named.chain([None]).collect();
@@ -173,8 +216,19 @@ mod tests {
     fn whose_books_are_asked_for() {
         let (investor, dealer, unknown) = (facts(Some(true)), facts(Some(false)), facts(None));
         let positions = Book::Positions(PositionView::Day);
+        for (configured, facts, client) in [
+            ("", &dealer, Some("ABC123")),
+            ("XYZ", &dealer, Some("XYZ")),
+            ("*****", &dealer, Some("*****")),
+            ("*****", &investor, Some("*****")),
+            ("XYZ", &unknown, Some("XYZ")),
+            ("XYZ", &investor, None),
+            ("", &unknown, None),
+        ] {
+            assert_eq!(order_client(configured, facts).as_deref(), client, "{configured} {facts:?}");
+        }
         for (configured, facts) in [("", &investor), ("XYZ", &investor), ("", &unknown)] {
-            for book in [Book::Orders, positions, Book::Funds] {
+            for book in [Book::Orders, Book::Trades, Book::History, Book::Holdings, positions, Book::Funds] {
                 assert_eq!(shown(book, configured, facts), "-");
             }
         }
@@ -182,6 +236,10 @@ mod tests {
         let both = "d:ABC123 d:ABC123A02 d:***** d:- ABC123 ABC123A02 ***** -";
         assert_eq!(shown(Book::Orders, "", &dealer), both);
         assert_eq!(shown(positions, "", &dealer), both);
+        assert_eq!(shown(Book::Trades, "", &dealer), both);
+        for book in [Book::History, Book::Holdings, Book::Profile] {
+            assert_eq!(shown(book, "", &dealer), plain, "{book:?}");
+        }
         assert!(shown(positions, "", &dealer).ends_with(plain));
         assert!(
             shown(Book::Orders, "XYZ", &dealer).starts_with("d:XYZ d:ABC123 d:ABC123A02 d:***** d:- XYZ")

@@ -5,6 +5,8 @@ mod books;
 mod calls;
 mod credentials;
 mod feed;
+mod market;
+mod orders;
 mod server;
 
 use std::sync::Arc;
@@ -43,6 +45,8 @@ fn settings(address: std::net::SocketAddr) -> Settings {
         request_interval_ms: 0,
         book_interval_ms: 0,
         subscription_interval_ms: 0,
+        quotes_interval_ms: 0,
+        orders_per_s: 0,
         connect_timeout_ms: 5_000,
         request_timeout_ms: 5_000,
         ..Settings::default()

@@ -1,4 +1,5 @@
-//! The interactive product's books as REST answers bring them: orders, positions, balance.
+//! The interactive product's books as REST answers bring them: orders, trades, positions,
+//! holdings, balance, profile.
 //! Not how they are asked for, and not the socket's events, though an order's event has the
 //! form of the order book's rows.
 //!
@@ -13,7 +14,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::market::{Funds, Order, OrderKind, OrderStatus, Position, Price, Side};
+use crate::market::{Funds, Order, OrderKind, OrderStatus, Position, Price, Side, Trade};
 
 pub use super::row::Fault;
 use super::row::{Row, fault, is_absent};
@@ -59,6 +60,14 @@ pub fn orders(result: Raw<'_>) -> Result<Book<Order>, NotABook> {
     read(result, "orderList", order)
 }
 
+/// Reads the trade book.
+///
+/// # Errors
+/// [`NotABook`].
+pub fn trades(result: Raw<'_>) -> Result<Book<Trade>, NotABook> {
+    read(result, "tradeList", trade)
+}
+
 /// Reads the positions.
 ///
 /// # Errors
@@ -87,6 +96,42 @@ pub fn balance(result: Raw<'_>) -> Result<Book<Funds>, NotABook> {
     if entries.is_empty() { Ok(book) } else { Err(NotABook) }
 }
 
+pub use super::stock::{holdings, profile};
+
+/// Reads one row, as the socket's events bring it.
+///
+/// # Errors
+/// The member that it failed by.
+fn one<T>(raw: &str, row: impl Fn(&mut Row<'_>) -> Result<T, Fault>) -> Result<(T, Vec<Fault>), Fault> {
+    let mut members = Row::parse(raw).ok_or(Fault { key: "the event itself", is_missing: false })?;
+    let read = row(&mut members)?;
+    Ok((read, members.gaps))
+}
+
+/// Reads one order of an event.
+///
+/// # Errors
+/// The member that it failed by.
+pub fn one_order(raw: &str) -> Result<(Order, Vec<Fault>), Fault> {
+    one(raw, order)
+}
+
+/// Reads one trade of an event.
+///
+/// # Errors
+/// The member that it failed by.
+pub fn one_trade(raw: &str) -> Result<(Trade, Vec<Fault>), Fault> {
+    one(raw, trade)
+}
+
+/// Reads one position of an event.
+///
+/// # Errors
+/// The member that it failed by.
+pub fn one_position(raw: &str) -> Result<(Position, Vec<Fault>), Fault> {
+    one(raw, position)
+}
+
 fn read<'a, T>(
     result: Raw<'a>,
     list: &str,
@@ -110,13 +155,13 @@ fn read<'a, T>(
 }
 
 /// A member that is an object.
-fn part<'a>(row: &Row<'a>, key: &str) -> Option<Row<'a>> {
+pub(super) fn part<'a>(row: &Row<'a>, key: &str) -> Option<Row<'a>> {
     row.member(key).and_then(Row::parse)
 }
 
 /// The elements of a list that is the result itself, or its member `list`. An absent result and
 /// an empty object are empty lists: servers differ in what they send for none.
-fn elements<'a>(result: Raw<'a>, list: &str) -> Result<Vec<&'a RawValue>, NotABook> {
+pub(super) fn elements<'a>(result: Raw<'a>, list: &str) -> Result<Vec<&'a RawValue>, NotABook> {
     let Some(raw) = result.map(|r| r.get().trim()).filter(|raw| !is_absent(raw)) else {
         return Ok(Vec::new());
     };
@@ -197,6 +242,39 @@ fn progress(row: &Row<'_>, quantity: i64, status: &OrderStatus) -> Result<(i64, 
     }
 }
 
+/// A trade has the members of its order, and of the execution. The order's own price, quantity
+/// and average are of the whole order, never of the trade.
+fn trade(row: &mut Row<'_>) -> Result<Trade, Fault> {
+    let (quantity_keys, price_keys) = (["LastTradedQuantity", "LastTradedQunatity"], ["LastTradedPrice"]);
+    let quantity = row.needed_integer(&quantity_keys)?;
+    if quantity <= 0 {
+        return Err(fault(&quantity_keys, false));
+    }
+    let price = row.readable_price(&price_keys)?.ok_or_else(|| fault(&price_keys, true))?;
+    if !price.is_positive() {
+        return Err(fault(&price_keys, false));
+    }
+    Ok(Trade {
+        id: row.needed_text(&["ExecutionID"])?,
+        order_id: row.needed_text(&["AppOrderID"])?,
+        instrument: row.instrument()?,
+        side: row.needed_word(&["OrderSide", "OrderSideAPI"], side)?,
+        exchange_id: row.text(&["ExchangeOrderID"]),
+        unique_id: row.text(&["OrderUniqueIdentifier"]),
+        account: row.text(&["ClientID", "LoginID"]),
+        symbol: row.text(&["TradingSymbol"]),
+        product: row.text(&["ProductType"]),
+        quantity,
+        price,
+        traded_at: row.time(&[
+            "LastExecutionTransactTime",
+            "LastExecutionTransactTimeAPI",
+            "ExchangeTransactTime",
+            "ExchangeTransactTimeAPI",
+        ]),
+    })
+}
+
 fn side(word: &str) -> Option<Side> {
     match word.to_ascii_uppercase().as_str() {
         "BUY" => Some(Side::Buy),
@@ -235,18 +313,21 @@ fn squeezed(word: &str) -> String {
     word.chars().filter(|c| !c.is_whitespace()).map(|c| c.to_ascii_lowercase()).collect()
 }
 
+/// The socket's event has other names than the answer: `NetPosition` for the quantity,
+/// `LongPosition` and `ShortPosition` for what was bought and sold, `NetValue` for the amount.
 fn position(row: &mut Row<'_>) -> Result<Position, Fault> {
+    let is_event = !row.has("Quantity");
     Ok(Position {
         instrument: row.instrument()?,
-        quantity: row.needed_integer(&["Quantity"])?,
+        quantity: row.needed_integer(&["Quantity", "NetPosition"])?,
         account: row.text(&["AccountID", "ClientID"]),
         symbol: row.text(&["TradingSymbol"]),
         product: row.text(&["ProductType"]),
-        bought: row.integer(&["OpenBuyQuantity"]),
+        bought: row.integer(&["OpenBuyQuantity", "LongPosition"]),
         buy_average: row.price(&["BuyAveragePrice"]),
-        sold: row.integer(&["OpenSellQuantity"]),
+        sold: row.integer(&["OpenSellQuantity", "ShortPosition"]),
         sell_average: row.price(&["SellAveragePrice"]),
-        net_amount: row.money(&["NetAmount"]),
+        net_amount: row.money(if is_event { &["NetAmount", "NetValue"] } else { &["NetAmount"] }),
         multiplier: row.integer(&["Multiplier"]),
         realized: row.money(&["RealizedMTM"]),
         unrealized: row.money(&["UnrealizedMTM"]),

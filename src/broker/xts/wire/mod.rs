@@ -1,13 +1,16 @@
 //! What the venue sends, exactly, turned into [`market`](crate::market)'s ticks, orders,
 //! positions and funds. Pure: no I/O, no clock; the receive time is handed in.
 
+pub mod bars;
 pub mod binary;
 pub mod books;
 mod candle;
 mod date;
+pub mod found;
 pub mod json;
 mod partial;
 mod row;
+mod stock;
 pub mod text;
 pub mod time;
 mod unasked;

@@ -116,6 +116,20 @@ impl<'a> Row<'a> {
         self.optional(keys, whole)
     }
 
+    /// A truth value, as such or as a word or number.
+    pub(super) fn truth(&mut self, keys: &[&'static str]) -> Option<bool> {
+        self.optional(keys, |text| match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "y" => Some(true),
+            "false" | "0" | "no" | "n" => Some(false),
+            _ => None,
+        })
+    }
+
+    /// All members, where their names are data.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        self.members.iter().map(|(name, raw)| (name.as_str(), raw.get().trim()))
+    }
+
     /// A price that may be absent, but must be readable.
     pub(super) fn readable_price(&self, keys: &[&'static str]) -> Result<Option<Price>, Fault> {
         self.scalar(keys, price)
@@ -144,12 +158,18 @@ impl<'a> Row<'a> {
         self.needed(keys, read)
     }
 
+    /// The segment by name or number; `None` for one that tickgate does not know.
+    pub(super) fn segment(&self) -> Result<Option<Segment>, Fault> {
+        self.needed(&["ExchangeSegment"], |text| {
+            let known = Segment::from_xts_name(&text.to_ascii_uppercase());
+            Some(known.or_else(|| Segment::from_number(whole(text)?)))
+        })
+    }
+
     /// The instrument that the row is about: the segment by name or number, the id in either
     /// spelling.
     pub(super) fn instrument(&self) -> Result<InstrumentId, Fault> {
-        let segment = self.needed(&["ExchangeSegment"], |text| {
-            Segment::from_xts_name(&text.to_ascii_uppercase()).or_else(|| Segment::from_number(whole(text)?))
-        })?;
+        let segment = self.segment()?.ok_or_else(|| fault(&["ExchangeSegment"], false))?;
         let code = self.needed(&["ExchangeInstrumentID"], |text| u32::try_from(whole(text)?).ok())?;
         Ok(InstrumentId { segment, code })
     }

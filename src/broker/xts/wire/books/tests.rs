@@ -300,6 +300,77 @@ fn figures_of_the_balance_are_taken_from_the_details_where_the_sum_lacks_them() 
     assert_eq!(faults(&book.gaps), ["RealizedMTM cannot be read"]);
 }
 
+const TRADES: &str = include_str!("../../../../../tests/fixtures/xts/trade-book-official.json");
+const DEALER_TRADES: &str = include_str!("../../../../../tests/fixtures/xts/trade-book-live-dealer.json");
+const SINGLE: &str = include_str!("../../../../../tests/fixtures/xts/holdings-single.json");
+const LIST: &str = include_str!("../../../../../tests/fixtures/xts/holdings-list.json");
+const PROFILE: &str = include_str!("../../../../../tests/fixtures/xts/profile-official.json");
+
+#[test]
+fn a_trade_has_its_own_quantity_and_price() {
+    let book = with(TRADES, trades).unwrap();
+    assert_eq!((book.rows.len(), &book.lost, &book.gaps), (1, &vec![], &vec![]));
+    let trade = &book.rows[0];
+    assert_eq!((trade.id.as_str(), trade.order_id.as_str()), ("400123456", "1100012345"));
+    assert_eq!((trade.quantity, trade.price.to_string().as_str()), (4, "1460.25"));
+    assert_eq!(trade.traded_at, Some(UnixNanos::from_secs(1_770_698_729)));
+    let book = with(DEALER_TRADES, trades).unwrap();
+    let trade = &book.rows[0];
+    assert_eq!((trade.id.as_str(), trade.account.as_str(), trade.side), ("400123457", "ABC123", Side::Sell));
+    assert_eq!((trade.quantity, trade.price.to_string().as_str()), (1_000, "1460.55"));
+    for (key, value) in [
+        ("LastTradedQuantity", json!(null)),
+        ("LastTradedQuantity", json!(0)),
+        ("LastTradedQuantity", json!("-4")),
+        ("LastTradedQuantity", json!("1.5")),
+        ("LastTradedPrice", json!("NaN")),
+        ("LastTradedPrice", json!(0)),
+        ("ExecutionID", json!("")),
+        ("AppOrderID", json!(null)),
+        ("OrderSide", json!("HOLD")),
+    ] {
+        let row = changed(TRADES, "", &json!({ key: value }));
+        let book = result(&json!([row]), trades).unwrap();
+        assert_eq!((book.rows.len(), book.lost.len()), (0, 1), "{key} {value}");
+    }
+}
+
+#[test]
+fn holdings_in_both_shapes_and_pledged_ones_once() {
+    let book = with(SINGLE, holdings).unwrap();
+    assert_eq!((book.rows.len(), &book.lost), (2, &vec![]));
+    let first = &book.rows[0];
+    assert_eq!((first.isin.as_str(), first.quantity, first.collateral), ("INE002A01018", 1_200, Some(200)));
+    assert_eq!((first.nse_code, first.bse_code, first.used), (Some(2885), Some(500_325), Some(100)));
+    assert_eq!(first.average.unwrap().to_string(), "1302.75");
+    let second = &book.rows[1];
+    assert_eq!((second.isin.as_str(), second.account.as_str()), ("INE467B01029", "TEST01"));
+    assert_eq!((second.nse_code, second.bse_code, second.average), (Some(11536), None, None));
+
+    let book = with(LIST, holdings).unwrap();
+    let shown: Vec<_> = book.rows.iter().map(|h| (h.isin.as_str(), h.quantity, h.collateral)).collect();
+    assert_eq!(shown, [("INE002A01018", 1_200, Some(200)), ("INE009A01021", 7, Some(7))]);
+    assert_eq!(book.lost, []);
+
+    for empty in [json!({}), json!(""), json!([]), json!(null), json!({"RMSHoldings": {"Holdings": {}}})] {
+        assert!(result(&empty, holdings).unwrap().is_empty(), "{empty}");
+    }
+    assert_eq!(result(&json!({"x": 1}), holdings), Err(NotABook));
+    let bad = json!({"RMSHoldings": {"Holdings": {"A": {"HoldingQuantity": -1}, "B": {}, "C": 5}}});
+    assert_eq!(result(&bad, holdings).unwrap().lost.len(), 3);
+}
+
+#[test]
+fn the_profile_names_who_and_where() {
+    let book = with(PROFILE, profile).unwrap();
+    let profile = &book.rows[0];
+    assert_eq!((profile.client_id.as_str(), profile.name.as_str()), ("TEST01", "TEST CLIENT"));
+    assert_eq!((profile.is_pro, profile.is_investor), (Some(false), Some(true)));
+    assert_eq!(profile.segments, ["NSECM", "NSEFO"]);
+    assert!(!format!("{profile:?}").contains("TEST"));
+    assert_eq!(result(&json!({"EmailId": "x"}), super::profile), Err(NotABook));
+}
+
 /// Any JSON, and JSON with a book's own names in it.
 fn arbitrary_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -322,6 +393,15 @@ fn arbitrary_json() -> impl Strategy<Value = Value> {
         "OrderStatus",
         "OrderQuantity",
         "LeavesQuantity",
+        "ExecutionID",
+        "LastTradedQuantity",
+        "LastTradedPrice",
+        "RMSHoldings",
+        "RMSHoldingList",
+        "CollateralHoldingList",
+        "Holdings",
+        "HoldingQuantity",
+        "ClientId",
         "CumulativeQuantity",
         "OrderPrice",
         "LastUpdateDateTime",
@@ -349,8 +429,9 @@ fn arbitrary_json() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn arbitrary_json_never_panics_and_no_row_is_forgotten(value in arbitrary_json()) {
-        let _ = result(&value, balance);
+        let _ = (result(&value, balance), result(&value, holdings), result(&value, profile));
         for rows in [result(&value, orders).map(|b| (b.rows.len(), b.lost.len())),
+                     result(&value, trades).map(|b| (b.rows.len(), b.lost.len())),
                      result(&value, positions).map(|b| (b.rows.len(), b.lost.len()))] {
             if let (Ok((read, lost)), Some(list)) = (rows, value.as_array()) {
                 prop_assert_eq!(read + lost, list.len());

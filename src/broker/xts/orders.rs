@@ -1,0 +1,432 @@
+//! Orders: placing, changing, cancelling, and what acts on positions. Not whether a key may do
+//! so, and not what became of an order; the order book tells that.
+//!
+//! Nothing here is ever sent twice. Figures are written as JSON numbers with their exact decimals;
+//! what cannot be right is refused before anything is sent.
+
+use reqwest::Method;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::broker::Error;
+use crate::market::{
+    BracketOrder, Conversion, CoverIds, InstrumentId, NewOrder, OrderChange, OrderKind, PositionView, Price,
+    Side, SquareOff, SquareOffSize,
+};
+use crate::token::{Product, Token};
+
+use super::XtsBroker;
+use super::books::{add_query, push_encoded};
+use super::pace::Path;
+use super::rest::Call;
+use super::ways::order_client;
+use super::wire::found;
+use super::wire::text::Raw;
+
+/// Longest `orderUniqueIdentifier`.
+const MAX_UNIQUE_ID: usize = 20;
+
+/// Longest word (product, validity) and longest order number that is passed on.
+const MAX_WORD: usize = 20;
+
+/// A number as it is to stand in JSON.
+type Number = Box<RawValue>;
+
+/// Body of a new order; what a kind of order does not have is left out.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Place<'a> {
+    exchange_segment: &'static str,
+    #[serde(rename = "exchangeInstrumentID")]
+    exchange_instrument_id: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    product_type: Option<&'a str>,
+    order_type: &'static str,
+    order_side: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_in_force: Option<&'a str>,
+    disclosed_quantity: i64,
+    order_quantity: i64,
+    limit_price: Number,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_price: Option<Number>,
+    /// The broker's spelling.
+    #[serde(rename = "squarOff", skip_serializing_if = "Option::is_none")]
+    square_off: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stop_loss_price: Option<Number>,
+    /// The broker's spelling.
+    #[serde(rename = "trailingStoploss", skip_serializing_if = "Option::is_none")]
+    trailing: Option<Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_pro_order: Option<bool>,
+    order_unique_identifier: &'a str,
+    api_order_source: &'static str,
+    #[serde(rename = "clientID", skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Modify<'a> {
+    #[serde(rename = "appOrderID")]
+    id: Number,
+    modified_product_type: &'a str,
+    modified_order_type: &'static str,
+    modified_order_quantity: i64,
+    modified_disclosed_quantity: i64,
+    modified_limit_price: Number,
+    modified_stop_price: Number,
+    modified_time_in_force: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    order_unique_identifier: &'a str,
+    #[serde(rename = "clientID", skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+}
+
+/// Body of what is about an instrument, with further members.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct About<T> {
+    exchange_segment: &'static str,
+    #[serde(rename = "exchangeInstrumentID")]
+    exchange_instrument_id: u32,
+    #[serde(flatten)]
+    rest: T,
+    #[serde(rename = "clientID", skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Nothing {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Convert<'a> {
+    target_qty: i64,
+    is_day_wise: bool,
+    old_product_type: &'a str,
+    new_product_type: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Square<'a> {
+    product_type: &'a str,
+    /// The broker's spelling.
+    #[serde(rename = "squareoffMode")]
+    mode: &'static str,
+    position_square_off_quantity_type: &'static str,
+    square_off_qty_value: i64,
+}
+
+#[derive(Serialize)]
+struct Exit {
+    #[serde(rename = "appOrderID")]
+    id: Number,
+    #[serde(rename = "clientID", skip_serializing_if = "Option::is_none")]
+    client: Option<String>,
+}
+
+impl XtsBroker {
+    pub(super) async fn send_order(&self, token: &Token, order: &NewOrder) -> Result<String, Error> {
+        let mut body = self.new_order(token, order, true)?;
+        body.product_type = Some(word("product", &order.product)?);
+        self.change(token, Method::POST, "/orders", Path::Orders, &body, |result| {
+            found::order_id(result, &["AppOrderID"])
+        })
+        .await
+    }
+
+    pub(super) async fn send_cover(&self, token: &Token, order: &NewOrder) -> Result<CoverIds, Error> {
+        let mut body = self.new_order(token, order, false)?;
+        // The stop is an order of its own, whatever the entry's kind.
+        body.stop_price = Some(positive("trigger", order.trigger)?);
+        self.change(token, Method::POST, "/orders/cover", Path::Orders, &body, |result| {
+            let entry = found::order_id(result, &["EntryAppOrderID"])?;
+            Some(CoverIds { entry, exit: found::order_id(result, &["ExitAppOrderID"])? })
+        })
+        .await
+    }
+
+    pub(super) async fn send_bracket(&self, token: &Token, order: &BracketOrder) -> Result<String, Error> {
+        let mut body = self.new_order(token, &order.entry, true)?;
+        (body.stop_price, body.time_in_force) = (None, None);
+        body.square_off = Some(positive("distance to the target", order.square_off)?);
+        body.stop_loss_price = Some(positive("distance to the stop", order.stop_loss)?);
+        body.trailing = Some(not_negative("trailing step", order.trailing)?);
+        body.is_pro_order = Some(false);
+        self.change(token, Method::POST, "/orders/bracket", Path::Orders, &body, |result| {
+            found::order_id(result, &["AppOrderID", "EntryAppOrderID", "BoEntryOrderId"])
+        })
+        .await
+    }
+
+    pub(super) async fn send_change(&self, token: &Token, change: &OrderChange) -> Result<(), Error> {
+        let figures = figures(&change.kind, change.price, change.trigger, true)?;
+        let body = Modify {
+            id: json_number(order_number(&change.id)?)?,
+            modified_product_type: word("product", &change.product)?,
+            modified_order_type: figures.kind,
+            modified_order_quantity: quantity(change.quantity, change.disclosed)?,
+            modified_disclosed_quantity: change.disclosed,
+            modified_limit_price: figures.limit,
+            modified_stop_price: figures.stop,
+            modified_time_in_force: word("validity", &change.validity)?,
+            order_unique_identifier: unique_id(&change.unique_id, true)?,
+            client: self.order_client(token),
+        };
+        self.change(token, Method::PUT, "/orders", Path::Orders, &body, done).await
+    }
+
+    pub(super) async fn send_cancel(&self, token: &Token, id: &str, unique: &str) -> Result<(), Error> {
+        let mut path = String::from("/orders?appOrderID=");
+        push_encoded(&mut path, order_number(id)?);
+        if !unique.is_empty() {
+            add_query(&mut path, "orderUniqueIdentifier=");
+            push_encoded(&mut path, unique_id(unique, true)?);
+        }
+        self.delete(token, path).await
+    }
+
+    pub(super) async fn send_cancel_all(&self, token: &Token, about: InstrumentId) -> Result<(), Error> {
+        let body = self.about(token, about, Nothing {});
+        self.change(token, Method::POST, "/orders/cancelall", Path::CancelAll, &body, done).await
+    }
+
+    pub(super) async fn send_exit_cover(&self, token: &Token, id: &str) -> Result<(), Error> {
+        let body = Exit { id: json_number(order_number(id)?)?, client: self.order_client(token) };
+        self.change(token, Method::PUT, "/orders/cover", Path::Orders, &body, done).await
+    }
+
+    pub(super) async fn send_exit_bracket(&self, token: &Token, id: &str) -> Result<(), Error> {
+        let mut path = String::from("/orders/bracket?boEntryOrderId=");
+        push_encoded(&mut path, order_number(id)?);
+        self.delete(token, path).await
+    }
+
+    pub(super) async fn send_conversion(&self, token: &Token, what: &Conversion) -> Result<(), Error> {
+        let body = Convert {
+            target_qty: quantity(what.quantity, 0)?,
+            is_day_wise: what.view == PositionView::Day,
+            old_product_type: word("product", &what.from)?,
+            new_product_type: word("product", &what.to)?,
+        };
+        let body = self.about(token, what.instrument, body);
+        self.change(token, Method::PUT, "/portfolio/positions/convert", Path::Convert, &body, done).await
+    }
+
+    pub(super) async fn send_square_off(&self, token: &Token, what: &SquareOff) -> Result<(), Error> {
+        let (kind, value) = match what.size {
+            SquareOffSize::Units(units) => ("ExactQty", quantity(units, 0)?),
+            SquareOffSize::Percent(percent @ 1..=100) => ("Percentage", i64::from(percent)),
+            SquareOffSize::Percent(_) => return Err(invalid("a share must be 1 to 100 per cent")),
+        };
+        let body = Square {
+            product_type: word("product", &what.product)?,
+            mode: if what.view == PositionView::Day { "DayWise" } else { "NetWise" },
+            position_square_off_quantity_type: kind,
+            square_off_qty_value: value,
+        };
+        let body = self.about(token, what.instrument, body);
+        self.change(token, Method::PUT, "/portfolio/squareoff", Path::SquareOff, &body, done).await
+    }
+
+    fn order_client(&self, token: &Token) -> Option<String> {
+        order_client(&self.settings.client_id, &token.facts)
+    }
+
+    fn about<T>(&self, token: &Token, instrument: InstrumentId, rest: T) -> About<T> {
+        About {
+            exchange_segment: instrument.segment.xts_name(),
+            exchange_instrument_id: instrument.code,
+            rest,
+            client: self.order_client(token),
+        }
+    }
+
+    fn new_order<'a>(
+        &self,
+        token: &Token,
+        order: &'a NewOrder,
+        needs_trigger: bool,
+    ) -> Result<Place<'a>, Error> {
+        let figures = figures(&order.kind, order.price, order.trigger, needs_trigger)?;
+        Ok(Place {
+            exchange_segment: order.instrument.segment.xts_name(),
+            exchange_instrument_id: order.instrument.code,
+            product_type: None,
+            order_type: figures.kind,
+            order_side: match order.side {
+                Side::Buy => "BUY",
+                Side::Sell => "SELL",
+            },
+            time_in_force: Some(word("validity", &order.validity)?),
+            disclosed_quantity: order.disclosed,
+            order_quantity: quantity(order.quantity, order.disclosed)?,
+            limit_price: figures.limit,
+            stop_price: Some(figures.stop),
+            square_off: None,
+            stop_loss_price: None,
+            trailing: None,
+            is_pro_order: None,
+            order_unique_identifier: unique_id(&order.unique_id, false)?,
+            api_order_source: "WEBAPI",
+            client: self.order_client(token),
+        })
+    }
+
+    async fn delete(&self, token: &Token, mut path: String) -> Result<(), Error> {
+        if let Some(client) = self.order_client(token) {
+            add_query(&mut path, "clientID=");
+            push_encoded(&mut path, &client);
+        }
+        self.send(token, Method::DELETE, &path, Path::Orders, None, done).await
+    }
+
+    async fn change<T>(
+        &self,
+        token: &Token,
+        method: Method,
+        path: &str,
+        counted_as: Path,
+        body: &(impl Serialize + Sync),
+        read: impl FnOnce(Raw<'_>) -> Option<T>,
+    ) -> Result<T, Error> {
+        let body = serde_json::to_string(body).map_err(|error| Error::NotSent(error.to_string()))?;
+        self.send(token, method, path, counted_as, Some(body), read).await
+    }
+
+    /// Sends what changes something, once.
+    async fn send<T>(
+        &self,
+        token: &Token,
+        method: Method,
+        path: &str,
+        counted_as: Path,
+        body: Option<String>,
+        read: impl FnOnce(Raw<'_>) -> Option<T>,
+    ) -> Result<T, Error> {
+        if token.product != Product::Interactive {
+            return Err(Error::NotConfigured("orders take an interactive token".to_owned()));
+        }
+        // Whatever happens while its way is looked up, the order itself was not sent.
+        let mut url = self.interactive_base().await.map_err(|error| {
+            if error.is_unclear() { Error::NotSent(format!("hostlookup: {error}")) } else { error }
+        })?;
+        url.push_str(path);
+        let mut call = Call::interactive(method, url, Some(&token.secret)).on(counted_as);
+        call.body = body;
+        let answered = self
+            .rest
+            .ask(call, |result| {
+                read(result).ok_or_else(|| Error::Malformed("the answer names no order".to_owned()))
+            })
+            .await;
+        self.doubt_base(answered.as_ref().err()).await;
+        answered
+    }
+}
+
+/// A success is enough.
+#[expect(clippy::unnecessary_wraps, reason = "the form of a reader")]
+const fn done(_: Raw<'_>) -> Option<()> {
+    Some(())
+}
+
+fn invalid(what: &str) -> Error {
+    Error::Invalid(what.to_owned())
+}
+
+/// How an order's price is found, as it is written.
+struct Figures {
+    kind: &'static str,
+    limit: Number,
+    stop: Number,
+}
+
+/// What a kind does not use is written as zero, the broker's "none", whatever was said.
+fn figures(kind: &OrderKind, price: Price, trigger: Price, needs_trigger: bool) -> Result<Figures, Error> {
+    let limit = |is_used: bool| if is_used { positive("price", price) } else { decimal(Price::ZERO) };
+    let stop = |is_used: bool| if is_used { positive("trigger", trigger) } else { decimal(Price::ZERO) };
+    let (kind, limit, stop) = match kind {
+        OrderKind::Market => ("MARKET", limit(false)?, stop(false)?),
+        OrderKind::Limit => ("LIMIT", limit(true)?, stop(false)?),
+        OrderKind::StopLimit => ("STOPLIMIT", limit(true)?, stop(needs_trigger)?),
+        OrderKind::StopMarket => ("STOPMARKET", limit(false)?, stop(needs_trigger)?),
+        OrderKind::Unknown(_) => return Err(invalid("the kind of the order is unknown")),
+    };
+    Ok(Figures { kind, limit, stop })
+}
+
+fn positive(name: &str, price: Price) -> Result<Number, Error> {
+    if price.is_positive() {
+        decimal(price)
+    } else {
+        Err(Error::Invalid(format!("the {name} must be above zero")))
+    }
+}
+
+fn not_negative(name: &str, price: Price) -> Result<Number, Error> {
+    if price < Price::ZERO {
+        Err(Error::Invalid(format!("the {name} must not be negative")))
+    } else {
+        decimal(price)
+    }
+}
+
+/// A price's exact decimals; whole rupees without a point, as the broker's samples have them.
+fn decimal(price: Price) -> Result<Number, Error> {
+    let text = price.to_string();
+    json_number(text.strip_suffix(".0").unwrap_or(&text))
+}
+
+/// Text that is a JSON number becomes one, any other a JSON string.
+fn json_number(text: &str) -> Result<Number, Error> {
+    let is_number = |text: &str| {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let whole = digits.split_once('.').map_or(digits, |(whole, _)| whole);
+        !whole.is_empty()
+            && (whole == "0" || !whole.starts_with('0'))
+            && digits.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+    };
+    let quoted = || serde_json::to_string(text).unwrap_or_default();
+    let written = if is_number(text) { text.to_owned() } else { quoted() };
+    RawValue::from_string(written).map_err(|_| invalid("a figure cannot be written"))
+}
+
+/// Units above zero, of which no more are shown than there are.
+fn quantity(units: i64, shown: i64) -> Result<i64, Error> {
+    if units <= 0 {
+        return Err(invalid("the quantity must be above zero"));
+    }
+    // Beyond that no JSON reader keeps every unit apart.
+    if units > 9_007_199_254_740_991 {
+        return Err(invalid("the quantity is too large"));
+    }
+    if !(0..=units).contains(&shown) {
+        return Err(invalid("the disclosed quantity must be from zero to the quantity"));
+    }
+    Ok(units)
+}
+
+fn word<'a>(name: &str, text: &'a str) -> Result<&'a str, Error> {
+    let is_word = (1..=MAX_WORD).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    if is_word { Ok(text) } else { Err(Error::Invalid(format!("the {name} must be one word"))) }
+}
+
+fn unique_id(text: &str, may_be_empty: bool) -> Result<&str, Error> {
+    let is_empty = may_be_empty && text.is_empty();
+    let is_mark =
+        (1..=MAX_UNIQUE_ID).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    if is_empty || is_mark {
+        Ok(text)
+    } else {
+        Err(invalid("the unique identifier must be 1 to 20 letters and digits"))
+    }
+}
+
+/// The broker's number of an order, as it gave it.
+pub(super) fn order_number(text: &str) -> Result<&str, Error> {
+    if found::is_order_id(text) { Ok(text) } else { Err(invalid("that is no number of an order")) }
+}

@@ -1,0 +1,228 @@
+//! Who goes next. No waiting and no clock of its own: callers say what time it is.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::Path;
+use super::window::{Free, Window};
+
+/// Where orders have no way of their own: so many of them in a row, then one of the others.
+const URGENT_IN_A_ROW: u32 = 4;
+
+#[derive(Debug)]
+struct Waiter {
+    id: u64,
+    alone: bool,
+    wake: Arc<Notify>,
+}
+
+/// Those who wait to make calls of one kind, first come first.
+#[derive(Debug)]
+struct Lane {
+    waiters: VecDeque<Waiter>,
+    window: Window,
+    paused: Option<Instant>,
+    /// When it last went, as a count of turns.
+    last: u64,
+}
+
+/// What a waiter shall do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Go,
+    /// Ask again then, or when woken.
+    At(Instant),
+    /// Ask again when woken.
+    Later,
+}
+
+/// All that wait for turns of one product.
+#[derive(Debug)]
+pub(super) struct Line {
+    lanes: BTreeMap<Path, Lane>,
+    /// Limits of lanes that nobody has waited in yet.
+    own: BTreeMap<Path, Window>,
+    all: Window,
+    all_paused: Option<Instant>,
+    /// Whether a call that nothing else may start beside is under way, on the usual way and on
+    /// that of orders.
+    busy: [bool; 2],
+    orders_apart: bool,
+    max: usize,
+    waiting: usize,
+    turns: u64,
+    urgent_run: u32,
+    next_id: u64,
+}
+
+impl Line {
+    pub(super) fn new(own: BTreeMap<Path, Window>, all: Window, orders_apart: bool, max: usize) -> Self {
+        Self {
+            lanes: BTreeMap::new(),
+            own,
+            all,
+            all_paused: None,
+            busy: [false; 2],
+            orders_apart,
+            max,
+            waiting: 0,
+            turns: 0,
+            urgent_run: 0,
+            next_id: 0,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    fn lane(&mut self, path: Path) -> &mut Lane {
+        self.lanes.entry(path).or_insert_with(|| Lane {
+            waiters: VecDeque::new(),
+            window: self.own.remove(&path).unwrap_or_else(Window::none),
+            paused: None,
+            last: 0,
+        })
+    }
+
+    const fn way(&self, path: Path) -> usize {
+        (self.orders_apart && path.is_urgent()) as usize
+    }
+
+    /// Whom a limit or a pause of everything concerns: all but the session itself.
+    const fn is_counted(path: Path) -> bool {
+        !matches!(path, Path::Session)
+    }
+
+    pub(super) fn paused_until(&self, path: Path) -> Option<Instant> {
+        if !Self::is_counted(path) {
+            return None;
+        }
+        self.lanes.get(&path).and_then(|lane| lane.paused).max(self.all_paused)
+    }
+
+    /// Takes a place; `None` if the line is full.
+    pub(super) fn enter(&mut self, path: Path, alone: bool, wake: Arc<Notify>) -> Option<u64> {
+        if self.waiting >= self.max {
+            return None;
+        }
+        self.waiting += 1;
+        self.next_id += 1;
+        let id = self.next_id;
+        self.lane(path).waiters.push_back(Waiter { id, alone, wake });
+        Some(id)
+    }
+
+    /// Lets the waiter go if it is the one whose turn it is.
+    pub(super) fn try_go(&mut self, path: Path, id: u64, now: Instant) -> Outcome {
+        if self.lane(path).waiters.front().is_none_or(|first| first.id != id) {
+            return Outcome::Later;
+        }
+        match self.next(self.way(path), now) {
+            Some(next) if next == path => {
+                self.go(path, now);
+                Outcome::Go
+            }
+            Some(other) => {
+                self.wake(other);
+                Outcome::Later
+            }
+            None if self.busy[self.way(path)] => Outcome::Later,
+            None => match self.free(path, now) {
+                Free::At(at) => Outcome::At(at),
+                Free::Now | Free::Unknown => Outcome::Later,
+            },
+        }
+    }
+
+    /// The lane whose turn it is on a way.
+    fn next(&mut self, way: usize, now: Instant) -> Option<Path> {
+        if self.busy[way] {
+            return None;
+        }
+        let waited_for = self.lanes.iter().filter(|(_, lane)| !lane.waiters.is_empty());
+        let paths: Vec<Path> = waited_for.map(|(path, _)| *path).filter(|p| self.way(*p) == way).collect();
+        let ready: Vec<Path> = paths.into_iter().filter(|p| self.free(*p, now) == Free::Now).collect();
+        let urgent_first = self.urgent_run < URGENT_IN_A_ROW;
+        ready.into_iter().min_by_key(|path| (path.is_urgent() != urgent_first, self.lanes[path].last))
+    }
+
+    fn free(&mut self, path: Path, now: Instant) -> Free {
+        let pause = self.paused_until(path).filter(|until| *until > now);
+        let all = if Self::is_counted(path) { self.all.free(now) } else { Free::Now };
+        let own = self.lane(path).window.free(now);
+        match (pause, all, own) {
+            (_, Free::Unknown, _) | (_, _, Free::Unknown) => Free::Unknown,
+            (pause, all, own) => {
+                let at = |free| if let Free::At(at) = free { Some(at) } else { None };
+                pause.max(at(all)).max(at(own)).map_or(Free::Now, Free::At)
+            }
+        }
+    }
+
+    fn go(&mut self, path: Path, now: Instant) {
+        self.turns += 1;
+        let (turns, way) = (self.turns, self.way(path));
+        let lane = self.lane(path);
+        lane.last = turns;
+        lane.window.start(now);
+        let alone = lane.waiters.pop_front().is_none_or(|waiter| waiter.alone);
+        self.waiting -= 1;
+        self.urgent_run = if path.is_urgent() { self.urgent_run + 1 } else { 0 };
+        if Self::is_counted(path) {
+            self.all.start(now);
+        }
+        self.busy[way] |= alone;
+        if !alone {
+            self.wake_all();
+        }
+    }
+
+    /// A call has ended.
+    pub(super) fn done(&mut self, path: Path, alone: bool, now: Instant) {
+        self.lane(path).window.end(now);
+        if Self::is_counted(path) {
+            self.all.end(now);
+        }
+        if alone {
+            let way = self.way(path);
+            self.busy[way] = false;
+        }
+        self.wake_all();
+    }
+
+    /// A waiter has gone away.
+    pub(super) fn leave(&mut self, path: Path, id: u64) {
+        let waiters = &mut self.lane(path).waiters;
+        let before = waiters.len();
+        waiters.retain(|waiter| waiter.id != id);
+        self.waiting -= before - self.lanes[&path].waiters.len();
+        // It may have been woken in another's place.
+        self.wake_all();
+    }
+
+    /// Lets no call of a lane (`None`: of any) start before `until`.
+    pub(super) fn pause(&mut self, path: Option<Path>, until: Instant) {
+        let paused = match path {
+            Some(path) => &mut self.lane(path).paused,
+            None => &mut self.all_paused,
+        };
+        *paused = (*paused).max(Some(until));
+    }
+
+    fn wake(&self, path: Path) {
+        if let Some(first) = self.lanes.get(&path).and_then(|lane| lane.waiters.front()) {
+            first.wake.notify_one();
+        }
+    }
+
+    fn wake_all(&self) {
+        for path in self.lanes.keys() {
+            self.wake(*path);
+        }
+    }
+}
