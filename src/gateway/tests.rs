@@ -25,8 +25,8 @@ use crate::clock::{Clock as _, SystemClock, UnixNanos};
 use crate::hub::{FeedId, FeedState, Hub, Part, Publisher};
 use crate::market::master::{MasterBuilder, MasterHandle};
 use crate::market::{
-    Depth, InstrumentId, LastTrade, Level, Order, OrderKind, OrderStatus, OrderUpdate, Price, Quote, Segment,
-    Side, Tick, TickBody,
+    Bar, Depth, InstrumentId, LastTrade, Level, Order, OrderKind, OrderStatus, OrderUpdate, Price, Quote,
+    Segment, Side, Tick, TickBody,
 };
 use crate::store::Store;
 
@@ -785,6 +785,58 @@ async fn a_refusal_of_the_broker_is_told_to_its_holders_once() {
     assert_eq!(ack["subscriptions"][0]["message"], "no such scrip");
     rig.hub.clear_rejection(instrument(1), Part::Prices);
     assert_eq!(other.subscribe(&[1], 1).await["status"], "success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_has_no_room_for_fails_in_the_acknowledgement() {
+    let rig = Rig::with(|s| s.shards = 2).await;
+    rig.hub.set_budget(2);
+    let (mut first, mut second) = (rig.authenticated().await, rig.authenticated().await);
+    // The symbols of one frame count each other.
+    let ack = first.subscribe(&[1, 2, 3], 1).await;
+    assert_eq!(ack["status"], "partial", "{ack}");
+    let failed = &ack["subscriptions"][2];
+    assert_eq!(failed["message"], "Maximum capacity reached: the broker grants 2 subscriptions");
+    assert_eq!(
+        second.subscribe(&[3], 2).await["subscriptions"][0]["status"],
+        "error",
+        "on another shard too"
+    );
+    assert_eq!(first.subscribe(&[1], 4).await["subscriptions"][0]["status"], "error", "bars need a slot");
+    // What is carried already is to be had in every mode; what was refused is not held.
+    assert_eq!(second.subscribe(&[1, 2], 3).await["status"], "success");
+    assert_eq!(rig.hub.wanted().len(), 2);
+    let gone = json!([{"symbol": "S2", "exchange": "NSE", "mode": 1}]);
+    first.ask(json!({"action": "unsubscribe", "symbols": gone})).await;
+    assert_eq!(first.subscribe(&[3], 1).await["status"], "partial", "the other still holds it");
+    let gone = json!([{"symbol": "S2", "exchange": "NSE", "mode": 3}]);
+    second.ask(json!({"action": "unsubscribe", "symbols": gone})).await;
+    assert_eq!(first.subscribe(&[3], 1).await["status"], "success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bars_come_only_to_who_asked_for_them_and_are_refused_apart_from_prices() {
+    let mut rig = Rig::start().await;
+    let (mut plain, mut bars) = (rig.authenticated().await, rig.authenticated().await);
+    for mode in 1..=3 {
+        plain.subscribe(&[1], mode).await;
+    }
+    let ack =
+        bars.ask(json!({"action": "subscribe", "symbol": "S1", "exchange": "NSE", "mode": "bar"})).await;
+    assert_eq!((&ack["status"], &ack["subscriptions"][0]["mode"]), (&json!("success"), &json!("Bar")));
+    let start = UnixNanos::from_secs(60);
+    let bar = Bar { start, close: Price::from_rupees(5), ..Bar::default() };
+    rig.publisher.publish(&[tick(1, TickBody::Bar(bar))]);
+    rig.publisher.flush();
+    let frame = bars.next().await;
+    assert_eq!((&frame["mode"], &frame["data"]["timestamp"]), (&json!(4), &json!(60_000)));
+    rig.hub.reject(instrument(1), Part::Bars, "no bars");
+    assert_eq!(code(&bars.next().await), "SUBSCRIPTION_REJECTED");
+    assert_eq!(plain.ask(json!({"action": "ping"})).await["type"], "pong", "nothing else came");
+    assert_eq!(bars.subscribe(&[1], 2).await["status"], "success");
+    let gone = json!([{"symbol": "S1", "exchange": "NSE", "mode": 4}]);
+    bars.ask(json!({"action": "unsubscribe", "symbols": gone})).await;
+    assert_eq!(bars.subscribe(&[1], 4).await["subscriptions"][0]["message"], "no bars");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::market::{
-    Depth, Exchange, Kind, LastTrade, Level, OpenInterest, Price, Quote, Segment, Tick, TickBody,
+    Bar, Depth, Exchange, Kind, LastTrade, Level, OpenInterest, Price, PriceBand, Quote, Segment, Tick,
+    TickBody,
 };
 use crate::protocol::Mode;
 
@@ -164,6 +165,100 @@ fn depth_is_completed_by_the_last_quote_and_open_interest_by_the_last_message() 
     assert_eq!(got.len(), 2, "one frame per venue message");
     assert_eq!((got[0].1["data"].get("oi"), &got[0].1["data"]["ltp"]), (None, &Value::from(50.0)));
     assert_eq!((&got[1].1["data"]["oi"], &got[1].1["data"]["ltp"]), (&Value::from(77), &Value::from(51.0)));
+}
+
+fn bar(code: u32, minute: i64, rupees: i64) -> Tick {
+    let close = Price::from_rupees(rupees);
+    let start = UnixNanos::from_secs(60 * minute);
+    at(code, 60_000 * (minute + 1) + 2_000, TickBody::Bar(Bar { start, close, volume: 9, ..Bar::default() }))
+}
+
+#[test]
+fn bars_reach_only_who_holds_them_each_once_and_in_order() {
+    let hub = Hub::new("sim");
+    let (mut shard, mut other) = (hub.attach_shard(), hub.attach_shard());
+    let modes = [Mode::Ltp, Mode::Quote, Mode::Depth].map(|mode| hub.acquire(other.id(), key(1, mode)));
+    let mut publisher = hub.publisher(FeedId(0));
+    publisher.publish(&[bar(1, 1, 50)]);
+    publisher.flush();
+    assert_eq!(frames(&mut other), [], "nobody asked for it");
+    let topic = hub.acquire(shard.id(), key(1, Mode::Bar));
+    assert_eq!(hub.wanted(), [(id(1), KindSet::EMPTY.with(Kind::Depth).with(Kind::Bar))]);
+    // Sent twice, an older one, and a correction.
+    publisher.publish(&[bar(1, 2, 51), bar(1, 2, 51), bar(1, 1, 50), bar(1, 3, 52), bar(1, 3, 53)]);
+    publisher.flush();
+    let got = frames(&mut shard);
+    let seen = |f: &Value| (f["data"]["timestamp"].as_i64().unwrap(), f["data"]["ltp"].as_f64().unwrap());
+    assert!(got.iter().all(|(t, _)| *t == topic && !modes.contains(t)));
+    let seen: Vec<_> = got.iter().map(|(_, f)| seen(f)).collect();
+    assert_eq!(seen, [(120_000, 51.0), (180_000, 52.0), (180_000, 53.0)]);
+    assert_eq!(publisher.counters().stale_bars, 3);
+    // The last one is shown to whoever comes later, until nobody holds bars any more.
+    let again = hub.acquire(other.id(), key(1, Mode::Bar));
+    publisher.refresh();
+    publisher.flush();
+    frames(&mut shard);
+    assert_eq!(frames(&mut other).last().map(|(_, f)| f["data"]["ltp"].as_f64()), Some(Some(53.0)));
+    hub.release(topic);
+    hub.release(again);
+    publisher.refresh();
+    hub.acquire(shard.id(), key(1, Mode::Bar));
+    publisher.refresh();
+    publisher.flush();
+    assert_eq!(frames(&mut shard), []);
+}
+
+#[test]
+fn a_price_band_stands_in_depth_frames_and_changes_no_price() {
+    let hub = Hub::new("sim");
+    let mut shard = hub.attach_shard();
+    let mut publisher = hub.publisher(FeedId(0));
+    let band = |high| {
+        let high = Some(Price::from_rupees(high));
+        at(1, 1000, TickBody::PriceBand(PriceBand { low: Some(Price::from_rupees(40)), high }))
+    };
+    // Told before anybody asked for the instrument.
+    publisher.publish(&[band(60)]);
+    for mode in Mode::ALL {
+        hub.acquire(shard.id(), key(1, mode));
+    }
+    publisher.publish(&[quote(1, 1001, 50), at(1, 1001, TickBody::Depth(Depth::default())), band(61)]);
+    publisher.flush();
+    let got = frames(&mut shard);
+    assert_eq!(got.len(), 3, "a band makes no frame");
+    let limits = |f: &Value| (f["upper_circuit"].as_f64(), f["lower_circuit"].as_f64(), f["ltp"].as_f64());
+    assert_eq!(limits(&got[2].1["data"]), (Some(60.0), Some(40.0), Some(50.0)));
+    publisher.publish(&[quote(1, 1002, 51), at(1, 1002, TickBody::Depth(Depth::default()))]);
+    publisher.flush();
+    let got = frames(&mut shard);
+    assert_eq!(limits(&got[2].1["data"]), (Some(61.0), Some(40.0), Some(51.0)));
+    assert_eq!(publisher.counters().bands, 2);
+}
+
+#[test]
+fn a_budget_that_is_exhausted_refuses_what_needs_another_slot() {
+    let hub = Hub::new("sim");
+    let (shard, other) = (hub.attach_shard(), hub.attach_shard());
+    let take = |code, mode| hub.try_acquire(shard.id(), key(code, mode));
+    let first = take(1, Mode::Ltp).expect("the budget is not known yet");
+    hub.set_budget(3);
+    assert!(take(2, Mode::Depth).is_ok());
+    let bars = take(2, Mode::Bar).expect("the third slot");
+    let none = take(3, Mode::Ltp).unwrap_err();
+    assert_eq!(none.to_string(), "Maximum capacity reached: the broker grants 3 subscriptions");
+    assert_eq!(take(1, Mode::Bar), Err(none), "bars need one of their own");
+    // What is carried already needs none, from whatever shard.
+    assert!(take(1, Mode::Quote).is_ok());
+    assert!(hub.try_acquire(other.id(), key(2, Mode::Ltp)).is_ok());
+    // One leaves.
+    hub.release(bars);
+    assert!(take(3, Mode::Ltp).is_ok());
+    hub.release(first);
+    assert_eq!(take(4, Mode::Ltp), Err(none), "another mode still holds the first");
+    // The broker turns out to grant less: nobody loses anything, and nobody comes in.
+    hub.set_budget(1);
+    assert!(take(3, Mode::Depth).is_ok());
+    assert_eq!(take(5, Mode::Ltp).unwrap_err().budget, 1);
 }
 
 #[test]

@@ -21,6 +21,8 @@ const TAKEOVER_AFTER: Duration = Duration::from_mins(1);
 struct Member {
     /// Subscriptions it may hold.
     capacity: usize,
+    /// How many it turned out to be granted.
+    granted: usize,
     /// Nothing but a person's act brings its token back.
     blocked: bool,
     /// Since when its feed is down; `None`: it is live.
@@ -32,6 +34,10 @@ struct Member {
 }
 
 impl Member {
+    fn slots(&self) -> usize {
+        self.capacity.min(self.granted)
+    }
+
     fn is_able(&self, now: Instant) -> bool {
         !self.blocked && self.down_since.is_none_or(|since| now.duration_since(since) < TAKEOVER_AFTER)
     }
@@ -59,6 +65,7 @@ impl Spread {
         let now = Instant::now();
         let member = |capacity: &usize| Member {
             capacity: *capacity,
+            granted: usize::MAX,
             blocked: false,
             down_since: Some(now),
             was_able: true,
@@ -98,7 +105,7 @@ impl Spread {
     pub(crate) fn set_budget(&self, me: FeedId, granted: usize, hub: &Hub) {
         let mut inner = self.lock();
         let Some(member) = inner.members.get_mut(me.0 as usize) else { return };
-        member.capacity = granted;
+        member.granted = granted;
         hub.set_budget(inner.budget(Instant::now()));
     }
 
@@ -173,8 +180,8 @@ impl Inner {
     /// feed is down is no lack of room.
     fn budget(&self, now: Instant) -> usize {
         let able = || self.members.iter().filter(|member| member.is_able(now));
-        let all = || self.members.iter().map(|member| member.capacity).sum();
-        if able().next().is_some() { able().map(|member| member.capacity).sum() } else { all() }
+        let all = || self.members.iter().map(Member::slots).sum();
+        if able().next().is_some() { able().map(Member::slots).sum() } else { all() }
     }
 
     /// Gives every wanted instrument an owner; returns those whose owner is another now.
@@ -218,7 +225,7 @@ impl Inner {
             held[*owner] += weight(instrument);
         }
         let needed = weight(&instrument) as i64;
-        let room = |at: usize| self.members[at].capacity as i64 - held[at] as i64;
+        let room = |at: usize| self.members[at].slots() as i64 - held[at] as i64;
         (0..self.members.len())
             .filter(|at| !strictly || (self.members[*at].is_able(now) && room(*at) >= needed))
             .filter(|at| !strictly || !self.members[*at].full.contains(&instrument))
@@ -279,6 +286,37 @@ mod tests {
         let (hub, shard, spread) = rig(&[2]);
         want(&hub, &shard, 0..5);
         assert_eq!(spread.share(A, &hub).len(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_hub_knows_what_all_accounts_have_room_for() {
+        let (hub, shard, spread) = rig(&[2, 3]);
+        let take = |code: u32| {
+            let instrument = InstrumentId { segment: Segment::NseCash, code };
+            let key = TopicKey {
+                instrument,
+                mode: Mode::Ltp,
+                encoding: Encoding::Json,
+                exchange: Exchange::Nse,
+                symbol: code.to_string().into(),
+            };
+            hub.try_acquire(shard.id(), key).map_err(|none| none.budget)
+        };
+        sizes(&spread, &hub);
+        let taken: Vec<_> = (0..5).map(|code| take(code).expect("there is room")).collect();
+        assert_eq!(take(5), Err(5));
+        assert_eq!(sizes(&spread, &hub), (2, 3));
+        hub.release(taken[0]);
+        assert!(take(5).is_ok());
+        // One account turns out to have less, another cannot serve; then nobody can.
+        spread.set_budget(B, 1, &hub);
+        assert_eq!(take(6), Err(3));
+        spread.set_blocked(A, true);
+        sizes(&spread, &hub);
+        assert_eq!(take(6), Err(1));
+        spread.set_blocked(B, true);
+        sizes(&spread, &hub);
+        assert_eq!(take(6), Err(3), "that nobody can serve is no lack of room");
     }
 
     #[tokio::test(start_paused = true)]

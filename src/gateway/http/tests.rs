@@ -15,7 +15,7 @@ use crate::gateway::auth::{Scope, Scopes};
 use crate::gateway::control::{
     AccountStatus, ConsumerCount, FeedStatus, MasterStatus, Product, Refused, Rotation, Status, TokenStatus,
 };
-use crate::market::{Exchange, MarketState};
+use crate::market::{Exchange, MarketPhase, MarketState, Segment};
 use crate::store::Store;
 use crate::store::audit::Entry;
 
@@ -98,6 +98,20 @@ fn answer_for(account: Option<&str>, product: Product) -> Result<(), Refused> {
     }
 }
 
+fn phases() -> Vec<MarketPhase> {
+    let phase = |segment, code, at| MarketPhase {
+        segment,
+        code,
+        at,
+        received_at: NOW,
+        message: "as the broker says".to_owned(),
+    };
+    vec![
+        phase(Segment::NseCash, 2, NOW.minus(Duration::from_mins(1))),
+        phase(Segment::Mcx, 99, UnixNanos::ZERO),
+    ]
+}
+
 fn live() -> Status {
     let token = TokenStatus {
         state: "valid",
@@ -110,6 +124,7 @@ fn live() -> Status {
         app_key_expires: Some("31-03-2026".to_owned()),
     };
     Status {
+        market_broker: phases(),
         accounts: vec![AccountStatus {
             name: "default".to_owned(),
             broker: "sim".to_owned(),
@@ -370,7 +385,12 @@ async fn the_status_has_the_agreed_shape() {
             }},
             "master": {"instruments": 243, "loaded_at": "2026-02-10T10:15:30.000+05:30", "bad_rows": 1},
             "consumers": {"count": 7, "slow": 1},
-            "market": {"NSE": "open", "MCX": "closed"}
+            "market": {"NSE": "open", "MCX": "closed"},
+            "market_broker": {
+                "NSECM": {"session": "normal_open", "code": 2, "at": NOW.minus(Duration::from_mins(1)).in_india(),
+                    "message": "as the broker says"},
+                "MCXFO": {"session": "unknown", "code": 99, "at": NOW.in_india(), "message": "as the broker says"}
+            }
         })
     );
     let metrics = port.get("/metrics").await;

@@ -28,6 +28,18 @@ fn oi(open_interest: i64) -> Beside {
     Beside { open_interest: Some(open_interest), ..Beside::default() }
 }
 
+fn a_bar() -> Bar {
+    Bar {
+        start: UnixNanos::from_millis(1_764_212_340_000),
+        open: price("768"),
+        high: price("770.25"),
+        low: price("767.9"),
+        close: price("769.6"),
+        volume: 18_230,
+        open_interest: 0,
+    }
+}
+
 const RECV: UnixNanos = UnixNanos::from_millis(1_764_212_345_123);
 
 fn frame(mode: Mode, write: impl FnOnce(&[u8], &mut Vec<u8>)) -> Value {
@@ -95,7 +107,8 @@ fn the_document_shows_what_is_sent() {
     let depth = bytes(Mode::Depth, |p, out| write_depth(p, &sbin(), &Depth::default(), &oi(1500), RECV, out));
     let (head, tail) = depth.split_once("{\"price\"").unwrap();
     let end = tail.rsplit_once(']').unwrap().1;
-    for text in [&ltp, &quote, head, end] {
+    let bar = bytes(Mode::Bar, |p, out| write_bar(p, &a_bar(), out));
+    for text in [&ltp, &quote, head, end, &bar] {
         assert!(document.contains(text), "not in PROTOCOL.md: {text}");
     }
 }

@@ -160,16 +160,17 @@ impl Subscriptions {
             );
             next.insert(instrument, Want { kinds, order });
         }
-        for instrument in self.wanted.keys().filter(|i| !next.contains_key(i)) {
-            self.out_of_budget.remove(instrument);
-        }
+        let has_main = |want: &Want| want.kinds.iter().any(Kind::is_main);
+        self.out_of_budget.retain(|i| next.get(i).is_some_and(has_main));
         self.bars_out_of_budget.retain(|i| next.get(i).is_some_and(|want| want.kinds.contains(Kind::Bar)));
         self.wanted = next;
         // What was refused is asked for again only after it was given up in between.
         let wanted = &self.wanted;
         self.refused.retain(|(instrument, kind), _| {
-            let want = wanted.get(instrument);
-            want.is_some_and(|want| *kind != Kind::Bar || want.kinds.contains(Kind::Bar))
+            let asks = |want: &Want| {
+                if kind.is_main() { has_main(want) } else { want.kinds.contains(*kind) }
+            };
+            wanted.get(instrument).is_some_and(asks)
         });
         self.stamp_unwanted(now);
         self.update_told();

@@ -68,7 +68,7 @@ impl Venue {
                 for pair in pairs {
                     let had = self.held.remove(&pair);
                     let other = if pair.1 == Kind::Quote { Kind::Depth } else { Kind::Quote };
-                    let bare = pair.1 != Kind::OpenInterest && !self.held.contains(&(pair.0, other));
+                    let bare = pair.1.is_main() && !self.held.contains(&(pair.0, other));
                     if had && bare && plan.wanted.contains_key(&pair.0) {
                         self.gaps += 1;
                     }
@@ -191,6 +191,57 @@ fn open_interest_takes_only_what_is_left() {
     venue.settle(&mut plan, secs(1));
     assert_eq!((venue.held.len(), interest(&venue)), (5, 1));
     assert_eq!(plan.counts(), Counts { wanted: 4, confirmed: 4, rejected: 0 });
+}
+
+#[test]
+fn bars_take_a_slot_of_their_own_and_no_price_loses_one() {
+    let mut plan = Subscriptions::new(limits(4, 50), LINGER);
+    let mut venue = Venue::new(4);
+    let main = kinds(&[Kind::Quote, Kind::OpenInterest]);
+    let bars = main.with(Kind::Bar);
+    plan.set_wanted(&[(id(3), main), (id(6), main)], secs(0));
+    venue.settle(&mut plan, secs(0));
+    assert_eq!(venue.held.len(), 4, "open interest has what is left");
+    // Bars are wanted: open interest gives way, first come first.
+    plan.set_wanted(&[(id(3), bars), (id(6), bars)], secs(1));
+    venue.settle(&mut plan, secs(1));
+    let of = |kind| [3, 6].map(|code| (id(code), kind));
+    assert_eq!(venue.held, of(Kind::Quote).into_iter().chain(of(Kind::Bar)).collect());
+    assert_eq!(plan.take_changes(), []);
+    // A further one finds no room and is told so; its prices likewise, and nobody loses anything.
+    plan.set_wanted(&[(id(3), bars), (id(6), bars), (id(9), kinds(&[Kind::Bar]))], secs(2));
+    venue.settle(&mut plan, secs(2));
+    let changes = plan.take_changes();
+    assert!(
+        matches!(&changes[..], [Change::BarsRejected(i, why)] if *i == id(9) && why.contains("limit of 4")),
+        "{changes:?}"
+    );
+    assert_eq!(plan.counts(), Counts { wanted: 3, confirmed: 2, rejected: 1 });
+    // Somebody leaves: the one who waited gets the slot, without having to ask again.
+    plan.set_wanted(&[(id(3), bars), (id(6), main), (id(9), kinds(&[Kind::Bar]))], secs(3));
+    venue.settle(&mut plan, secs(3));
+    assert_eq!(plan.take_changes(), [Change::BarsCleared(id(9))]);
+    assert!(venue.held.contains(&(id(9), Kind::Bar)));
+    assert_eq!(plan.counts(), Counts { wanted: 3, confirmed: 3, rejected: 0 });
+}
+
+#[test]
+fn refused_bars_leave_prices_alone_and_refused_prices_are_forgotten_when_given_up() {
+    let mut plan = Subscriptions::new(limits(9, 50), LINGER);
+    let mut venue = Venue::new(9);
+    venue.never = [(id(1), Kind::Bar), (id(2), Kind::Quote)].into();
+    let both = kinds(&[Kind::Quote, Kind::Bar]);
+    plan.set_wanted(&[(id(1), both), (id(2), both)], secs(0));
+    venue.settle(&mut plan, secs(0));
+    let no = || "not allowed".to_owned();
+    assert_eq!(plan.take_changes(), [Change::Rejected(id(2), no()), Change::BarsRejected(id(1), no())]);
+    assert_eq!(venue.held, [(id(1), Kind::Quote), (id(2), Kind::Bar)].into());
+    plan.set_wanted(&[(id(1), kinds(&[Kind::Quote])), (id(2), kinds(&[Kind::Bar]))], secs(1));
+    assert_eq!(plan.take_changes(), [Change::Cleared(id(2)), Change::BarsCleared(id(1))]);
+    venue.never.clear();
+    plan.set_wanted(&[(id(1), both), (id(2), both)], secs(2));
+    venue.settle(&mut plan, secs(2));
+    assert_eq!(venue.held.len(), 4);
 }
 
 #[test]
@@ -409,7 +460,7 @@ proptest! {
                     venue.held.clear();
                     leaked = !clean;
                     if leaked {
-                        let held = left.into_iter().map(|(code, bits)| (id(code), Kind::ALL[usize::from(bits % 3)]));
+                        let held = left.into_iter().map(|(code, bits)| (id(code), Kind::ALL[usize::from(bits % 4)]));
                         venue.held.extend(held.take(grants));
                     }
                 }
@@ -450,6 +501,42 @@ proptest! {
                 for kind in want.kinds.iter() {
                     prop_assert!(venue.held.contains(&(*instrument, kind)), "{instrument} lacks {kind:?}");
                 }
+            }
+        }
+    }
+
+    /// With bars too: everything wanted is held or its holders are told, and nothing is held for nobody.
+    #[test]
+    fn bars_settle_too(
+        max in 1_usize..30,
+        grants in 1_usize..30,
+        rounds in proptest::collection::vec(proptest::collection::btree_map(0_u32..16, 0_u8..6, 0..16), 1..12),
+    ) {
+        let mut plan = Subscriptions::new(limits(max, 5), LINGER);
+        let mut venue = Venue::new(grants);
+        let mut now = secs(0);
+        for round in rounds {
+            let set = |(code, bits): (u32, u8)| {
+                let main = if bits < 4 { kind_set(bits, id(code)) } else { KindSet::EMPTY };
+                (id(code), if bits >= 2 { main.with(Kind::Bar) } else { main })
+            };
+            plan.set_wanted(&round.into_iter().map(set).collect::<Vec<_>>(), now);
+            venue.settle_past_linger(&mut plan, &mut now);
+            prop_assert!(matches!(plan.next_step(now), Step::Settled));
+            for (instrument, want) in &plan.wanted {
+                let has = |kind| venue.held.contains(&(*instrument, kind));
+                let served = has(Kind::Quote) || has(Kind::Depth);
+                let wants = want.kinds.iter().any(Kind::is_main);
+                prop_assert_eq!(wants && !served, plan.told.contains(instrument), "{}", instrument);
+                let lacks = want.kinds.contains(Kind::Bar) && !has(Kind::Bar);
+                prop_assert_eq!(lacks, plan.bars_told.contains(instrument), "bars of {}", instrument);
+            }
+            for pair in &venue.held {
+                prop_assert!(plan.wanted.contains_key(&pair.0), "{pair:?} is held for nobody");
+            }
+            let asked: usize = plan.wanted.values().map(|want| want.kinds.iter().count()).sum();
+            if asked < max.min(grants) && plan.learned_budget.is_none() {
+                prop_assert!(plan.told.is_empty() && plan.bars_told.is_empty());
             }
         }
     }

@@ -103,7 +103,10 @@ impl Decoder {
         match event_code {
             code::CANDLE if is_object => return self.candles.full(text, recv, out),
             code::CANDLE => return self.candles.changed(text, recv, out),
-            code::MARKET_STATUS => return self.note_phase(unasked::market_status(text, recv)?),
+            code::MARKET_STATUS => {
+                self.note_phase(unasked::market_status(text, recv)?);
+                return Ok(());
+            }
             // Only lines are documented; an object is not guessed at.
             code::PROPERTY if is_object => return Err(Skip::Ignored),
             code::PROPERTY => return unasked::property(text, recv, out),
@@ -124,11 +127,10 @@ impl Decoder {
         std::mem::take(&mut self.phases)
     }
 
-    fn note_phase(&mut self, phase: MarketPhase) -> Result<(), Skip> {
+    fn note_phase(&mut self, phase: MarketPhase) {
         // The last word counts.
         self.phases.retain(|known| known.segment != phase.segment);
         self.phases.push(phase);
-        Ok(())
     }
 
     fn full(

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::market::{Bar, PriceBand};
 
 const RECV: UnixNanos = UnixNanos::from_secs(1_770_698_731);
 const EVENT: UnixNanos = UnixNanos::from_secs(1_770_698_730);
@@ -11,6 +12,9 @@ const FLAT: &str = r#"{"MessageCode":1501,"ExchangeSegment":1,"ExchangeInstrumen
 const NESTED: &str = r#"{"MessageCode":1501,"MessageVersion":4,"ApplicationType":0,"TokenID":0,"ExchangeSegment":1,"ExchangeInstrumentID":26000,"ExchangeTimeStamp":1455185730,"Touchline":{"BidInfo":{"Size":0,"Price":0,"TotalOrders":0,"BuyBackMarketMaker":0},"AskInfo":{"Size":0,"Price":0,"TotalOrders":0,"BuyBackMarketMaker":0},"LastTradedPrice":25935.15,"LastTradedQunatity":0,"TotalBuyQuantity":0,"TotalSellQuantity":0,"TotalTradedQuantity":0,"AverageTradedPrice":25935.15,"LastTradedTime":1455185730,"LastUpdateTime":1455185730,"PercentChange":0.26,"Open":25900.1,"High":25990.4,"Low":25880,"Close":25867.3,"TotalValueTraded":null,"BuyBackTotalBuy":0,"BuyBackTotalSell":0},"BookType":1,"XMarketType":1,"SequenceNumber":1770698730000001}"#;
 const LAST: &str = r#"{"MessageCode":1512,"MessageVersion":4,"ApplicationType":0,"TokenID":0,"ExchangeSegment":1,"ExchangeInstrumentID":2885,"BookType":1,"XMarketType":1,"LastTradedPrice":1462.6,"LastTradedQunatity":5,"LastUpdateTime":1455185730}"#;
 const OPEN_INTEREST: &str = r#"{"MessageCode":1510,"MessageVersion":4,"ApplicationType":0,"TokenID":0,"ExchangeSegment":2,"ExchangeInstrumentID":59182,"ExchangeTimeStamp":1455185730,"XTSMarketType":1,"OpenInterest":1234500}"#;
+const CANDLE: &str = r#"{"MessageCode":1505,"MessageVersion":4,"ApplicationType":0,"TokenID":0,"ExchangeSegment":1,"ExchangeInstrumentID":2885,"BarTime":1770714959,"BarVolume":182345,"Open":1452,"High":1454.2,"Low":1450.1,"Close":1453.6,"OpenInterest":0,"SumOfQtyInToPrice":264911234.5}"#;
+const STATUS: &str = r#"{"MessageCode":1507,"MessageVersion":4,"ApplicationType":0,"TokenID":0,"ExchangeSegment":1,"ExchangeInstrumentID":0,"ExchangeTimeStamp":1455182100,"SequenceNumber":1770695100000001,"maketType":1,"message":"NSECM Normal market opened","tradingSession":2}"#;
+const INDEX: &str = r#"{"MessageCode":1504,"MessageVersion":4,"ApplicationType":0,"TokenID":0,"ExchangeSegment":1,"ExchangeInstrumentID":26000,"ExchangeTimeStamp":1455185730,"IndexName":"NIFTY 50","IndexValue":25935.15,"OpeningIndex":25900.1,"ClosingIndex":25867.3,"HighIndexValue":25990.4,"LowIndexValue":25880,"PercentChange":0.26}"#;
 /// The official Node SDK's sample of a whole partial line.
 const PARTIAL: &str = "t:1_22,ltp:1567.95,ltq:20,tb:1428,ts:0,v:253453,ap:1576.2,ltt:1205682110,lut:1205682251,pc:0,o:1599.9,h:1607.25,l:1552.7,c:1567.95,vp:177838490,ai:0|1428|1567.95|10,bi:0|0|0|0|1";
 
@@ -144,8 +148,21 @@ fn what_yields_no_tick_is_counted_by_its_reason() {
         (1501, quoted("nonsense"), garbage),
         (1510, quoted(&OPEN_INTEREST.replace("1234500", "-1")), garbage),
         (1501, quoted(&FLAT.replace("\"ExchangeSegment\":1", "\"ExchangeSegment\":21")), ignored),
-        (1105, quoted("t:12_1140025,110:2067.75,111:516.95"), ignored),
-        (1507, "\"{}\"".to_owned(), ignored),
+        (1105, quoted("t:12_1140025,12:0.05,11:1"), ignored),
+        (1105, quoted("t:21_1140025,110:2067.75"), ignored),
+        (1105, quoted("t:1_NIFTY 50,110:1"), garbage),
+        (1105, quoted("t:12_1140025,110:NaN"), garbage),
+        (1105, quoted("t:12_1140025,110:1,111:2"), garbage),
+        (1507, "\"{}\"".to_owned(), garbage),
+        (1507, quoted(&STATUS.replace("\"maketType\":1", "\"maketType\":4")), ignored),
+        (1505, quoted(&CANDLE.replace("1454.2", "0")), invalid),
+        (1505, quoted(&CANDLE.replace("182345", "182345.5")), garbage),
+        (1505, quoted(&CANDLE.replace("1770714959", "1455182159")), garbage),
+        (1505, quoted("t:1_2885,bt:1770714959"), ignored),
+        (1505, quoted("t:1_2885,bt:x,o:1,h:1,l:1,c:1,bv:1"), garbage),
+        (1504, quoted(&INDEX.replace(":26000,", ":3045,")), ignored),
+        (1504, quoted(&INDEX.replace("25935.15", "0")), invalid),
+        (1104, quoted(FLAT), ignored),
     ] {
         let (got, ticks) = event(&mut Decoder::new(), code, &datum);
         assert_eq!((got, ticks.len()), (counts, 0), "{code} {datum}");
@@ -183,6 +200,85 @@ fn a_whole_partial_line_stands_alone() {
     assert_eq!(ticks[0].body, TickBody::OpenInterest(OpenInterest { open_interest: 1_234_500 }));
 }
 
+fn bar() -> Bar {
+    Bar {
+        // 2026-02-10 09:15 IST: the message says 09:15:59.
+        start: UnixNanos::from_secs(1_770_695_100),
+        open: price("1452"),
+        high: price("1454.2"),
+        low: price("1450.1"),
+        close: price("1453.6"),
+        volume: 182_345,
+        open_interest: 0,
+    }
+}
+
+#[test]
+fn candles_in_every_wrapping_and_form() {
+    for datum in [quoted(CANDLE), CANDLE.to_owned(), format!("[{CANDLE}]")] {
+        let (counts, ticks) = event(&mut Decoder::new(), 1505, &datum);
+        assert_eq!((counts, ticks[0].body), (ONE, TickBody::Bar(bar())));
+        assert_eq!((ticks[0].instrument, ticks[0].ts_event), (RELIANCE, UnixNanos::from_secs(1_770_695_159)));
+    }
+    // A whole line stands alone; a later one is merged into it.
+    let mut decoder = Decoder::new();
+    let line = "t:1_2885,bt:1770714959,o:1452,h:1454.2,l:1450.1,c:1453.6,bv:182345,pv:264911234.5";
+    assert_eq!(event(&mut decoder, 1505, &quoted(line)).1[0].body, TickBody::Bar(bar()));
+    let (counts, ticks) = event(&mut decoder, 1505, &quoted("t:1_2885,bt:1770715019,c:1455,bv:90,oi:7,h:"));
+    let next = Bar {
+        start: UnixNanos::from_secs(1_770_695_160),
+        close: price("1455"),
+        volume: 90,
+        open_interest: 7,
+        ..bar()
+    };
+    assert_eq!((counts, ticks[0].body), (ONE, TickBody::Bar(next)));
+}
+
+#[test]
+fn price_bands_are_no_prices() {
+    let band = |text: &str| match event(&mut Decoder::new(), 1105, &quoted(text)).1[..] {
+        [Tick { instrument, body: TickBody::PriceBand(band), .. }] => (instrument.code, band),
+        _ => panic!("no band: {text}"),
+    };
+    let both = PriceBand { low: Some(price("516.95")), high: Some(price("2067.75")) };
+    assert_eq!(band("t:12_1140025,110:2067.75,111:516.95"), (1_140_025, both));
+    assert_eq!(band("t:1_2885,11:1,111:516.95,110:0").1, PriceBand { high: None, ..both });
+}
+
+#[test]
+fn market_status_is_no_tick_and_the_last_word_counts() {
+    let mut decoder = Decoder::new();
+    for text in [STATUS.replace("\"tradingSession\":2", "\"tradingSession\":77"), STATUS.to_owned()] {
+        assert_eq!(event(&mut decoder, 1507, &quoted(&text)), (ONE, vec![]));
+        if text != STATUS {
+            let odd = decoder.phases[0].clone();
+            assert_eq!((odd.code, odd.as_str()), (77, "unknown"));
+        }
+    }
+    let expected = MarketPhase {
+        segment: Segment::NseCash,
+        code: 2,
+        at: UnixNanos::from_secs(1_770_695_100),
+        received_at: RECV,
+        message: "NSECM Normal market opened".to_owned(),
+    };
+    assert_eq!(expected.as_str(), "normal_open");
+    assert_eq!(decoder.take_phases(), [expected]);
+    assert_eq!(decoder.take_phases(), []);
+}
+
+#[test]
+fn index_values_are_quotes_without_a_book() {
+    let (counts, ticks) = event(&mut Decoder::new(), 1504, &quoted(INDEX));
+    let quote = quote_of(&ticks[0]);
+    assert_eq!((counts, ticks[0].ts_event), (ONE, EVENT));
+    assert_eq!(
+        [quote.last.price, quote.open, quote.high, quote.low, quote.close],
+        ["25935.15", "25900.1", "25990.4", "25880", "25867.3"].map(price)
+    );
+}
+
 #[test]
 fn market_events_by_name() {
     for (name, code) in [
@@ -198,7 +294,7 @@ fn market_events_by_name() {
 
 proptest! {
     #[test]
-    fn arbitrary_text_never_panics(text in any::<String>(), code in 1495_u16..1515) {
+    fn arbitrary_text_never_panics(text in any::<String>(), code in prop_oneof![1495_u16..1515, Just(1105)]) {
         let mut decoder = Decoder::new();
         event(&mut decoder, code, &text);
         event(&mut decoder, code, &quoted(&text));
@@ -207,13 +303,14 @@ proptest! {
     /// Damaged samples reach the code behind the JSON reader.
     #[test]
     fn damaged_messages_never_panic(
-        sample in 0_usize..5,
+        sample in 0_usize..9,
         at in any::<prop::sample::Index>(),
         patch in r#"[-0-9."{}\[\],:|a-zN]{0,4}"#,
-        code in prop::sample::select(vec![1501_u16, 1502, 1510, 1512]),
+        code in prop::sample::select(vec![1501_u16, 1502, 1510, 1512, 1504, 1505, 1507, 1105]),
     ) {
         let depth = depth_text();
-        let mut text = [FLAT, NESTED, LAST, PARTIAL, &depth][sample].to_owned();
+        const LINES: &str = "t:1_2885,bt:1770714959,o:1452,h:1454.2,l:1450.1,c:1453.6,bv:182345,110:1500,111:1400";
+        let mut text = [FLAT, NESTED, LAST, PARTIAL, &depth, CANDLE, STATUS, INDEX, LINES][sample].to_owned();
         let at = at.index(text.len());
         text.replace_range(at..=at, &patch);
         let mut decoder = Decoder::new();
