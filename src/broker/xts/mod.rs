@@ -12,6 +12,7 @@ mod hostlookup;
 mod instruments;
 mod link;
 mod pace;
+pub mod profiles;
 mod rest;
 mod said;
 mod settings;
@@ -27,6 +28,7 @@ use futures::future::BoxFuture;
 use rustls::ClientConfig;
 use tokio::sync::Mutex;
 
+pub use profiles::Profile;
 pub use settings::{AppKey, Credentials, LoginKind, Settings};
 
 use crate::broker::{AccountFeed, Broker, Error, Feed, Limits, Login, MasterText, Subscribed};
