@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::accounts::MAX_ACCOUNTS;
+use super::accounts::{MAX_ACCOUNTS, MAX_MARKET_KEYS};
 use crate::market::TimeOfDay;
 
 /// When instruments trade.
@@ -110,6 +110,9 @@ pub struct Settings {
     pub seed: u64,
     /// Demo accounts, each with keys of its own. From 1 to 16.
     pub accounts: usize,
+    /// Pairs of market-data keys of each account, each with a session and subscriptions of its
+    /// own. From 1 to 8.
+    pub market_keys: usize,
     /// What they are to the broker.
     pub account_kind: AccountKind,
     /// What stands in their books.
@@ -155,6 +158,7 @@ impl Default for Settings {
             pace: 1.0,
             seed: 1,
             accounts: 1,
+            market_keys: 1,
             account_kind: AccountKind::default(),
             books: Books::default(),
             max_subscriptions: 1000,
@@ -186,6 +190,7 @@ impl Settings {
         }
         for (key, value, most) in [
             ("accounts", self.accounts as u64, MAX_ACCOUNTS as u64),
+            ("market_keys", self.market_keys as u64, MAX_MARKET_KEYS as u64),
             ("max_subscriptions", self.max_subscriptions as u64, 100_000),
             ("token_life_s", self.token_life_s, 366 * 86_400),
             ("ping_interval_ms", self.ping_interval_ms, 3_600_000),

@@ -1,5 +1,8 @@
 //! What is one demo account's own while the broker runs: sessions, subscriptions, counters.
 //! No account ever touches another's.
+//!
+//! A further pair of market-data keys has all of that for itself too, so it is kept as an
+//! account of its own behind the real ones, with the same user and nothing interactive.
 
 use std::collections::BTreeSet;
 
@@ -16,6 +19,10 @@ use crate::sim::state::{Counters, SavedAccount};
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) demo: DemoAccount,
+    /// The number of the account it belongs to: its own, but for a further pair of keys.
+    pub(super) of: usize,
+    /// Which pair of market-data keys; 0 for the account itself.
+    pub(super) pair: usize,
     pub(super) identity: Identity,
     pub(super) book: Book,
     pub(super) sessions: PerProduct<Option<Session>>,
@@ -34,6 +41,8 @@ impl Account {
             identity: Identity::new(&demo.user, kind),
             book: Book::default(),
             demo,
+            of: 0,
+            pair: 0,
             sessions: saved.sessions,
             counters: saved.counters,
             windows: PerProduct::default(),
@@ -44,7 +53,7 @@ impl Account {
 
     pub(super) fn saved(&self) -> SavedAccount {
         SavedAccount {
-            user: self.demo.user.clone(),
+            user: saved_name(&self.demo.user, self.pair),
             sessions: self.sessions.clone(),
             counters: self.counters.clone(),
             used_access_token: self.used_access_token.clone(),
@@ -77,10 +86,21 @@ impl Account {
     }
 }
 
+/// The name in the state file.
+pub(super) fn saved_name(user: &str, pair: usize) -> String {
+    if pair == 0 { user.to_owned() } else { format!("{user}/{}", pair + 1) }
+}
+
 impl Core {
-    /// The account that an app key belongs to.
+    /// The account, or further market session, that an app key belongs to.
     pub(super) fn account_of_key(&self, product: Product, app_key: &str) -> Option<usize> {
-        self.accounts.iter().position(|a| a.demo.keys.pair(product).0 == app_key)
+        self.accounts.iter().position(|a| !app_key.is_empty() && a.demo.keys.pair(product).0 == app_key)
+    }
+
+    /// The accounts without the further market sessions.
+    pub(super) fn main_accounts(&self) -> &[Account] {
+        let extra = self.accounts.iter().position(|a| a.pair > 0);
+        &self.accounts[..extra.unwrap_or(self.accounts.len())]
     }
 
     /// The number of the account with this user; 0 is the first.

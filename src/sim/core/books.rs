@@ -115,7 +115,7 @@ impl Core {
 
     /// `GET /__sim/books`.
     pub(crate) fn books_view(&self) -> Value {
-        let accounts = self.accounts.iter().map(|a| {
+        let accounts = self.main_accounts().iter().map(|a| {
             let mut truth = a.book.truth();
             truth["user"] = json!(a.demo.user);
             truth["login_user"] = json!(a.identity.login);
@@ -130,7 +130,7 @@ impl Core {
     pub(crate) fn fill(&mut self, account: Option<usize>, now: UnixNanos) -> usize {
         self.pass_time(now);
         let mut filled = 0;
-        for number in 0..self.accounts.len() {
+        for number in 0..self.main_accounts().len() {
             if account.is_some_and(|a| a != number) {
                 continue;
             }
@@ -167,7 +167,7 @@ impl Core {
         if self.settings.books == Books::Empty {
             return;
         }
-        for (number, account) in self.accounts.iter_mut().enumerate() {
+        for (number, account) in self.accounts.iter_mut().enumerate().filter(|(_, a)| a.pair == 0) {
             account.book = Book::demo(number, self.market.catalogue(), now);
         }
     }

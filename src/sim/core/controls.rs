@@ -28,7 +28,8 @@ impl Core {
         let mut ended = 0;
         for number in 0..self.accounts.len() {
             for each in Product::ALL {
-                let is_meant = account.is_none_or(|a| a == number) && product.is_none_or(|p| p == each);
+                let is_meant = account.is_none_or(|a| a == self.accounts[number].of)
+                    && product.is_none_or(|p| p == each);
                 if is_meant && self.accounts[number].sessions.get(each).is_some() {
                     self.end_session(number, each, sockets);
                     ended += 1;
@@ -46,8 +47,9 @@ impl Core {
         product: Option<Product>,
         clean: bool,
     ) -> usize {
-        let is_meant =
-            |s: &Socket| account.is_none_or(|a| a == s.account) && product.is_none_or(|p| p == s.product);
+        let is_meant = |s: &Socket| {
+            account.is_none_or(|a| a == self.accounts[s.account].of) && product.is_none_or(|p| p == s.product)
+        };
         let sockets: Vec<_> = self.sockets.iter().filter(|(_, s)| is_meant(s)).map(|(&id, _)| id).collect();
         for &socket in &sockets {
             self.outbox.push((socket, Out::Close { clean }));

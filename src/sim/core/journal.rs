@@ -227,11 +227,16 @@ impl Core {
             .collect();
         let each = (0..self.accounts.len()).map(|a| {
             let now = &journal.in_flight[a];
-            json!({
+            let mut entry = json!({
                 "user": self.accounts[a].demo.user,
                 "in_flight": { "market": now.market.0, "interactive": now.interactive.0 },
                 "max_in_flight": journal.most(a),
-            })
+            });
+            // A further pair of keys says which it is.
+            if self.accounts[a].pair > 0 {
+                entry["market_key"] = json!(self.accounts[a].pair + 1);
+            }
+            entry
         });
         json!({
             "logins": logins,

@@ -72,7 +72,7 @@ impl Core {
     pub(crate) fn login_arrives(&mut self, product: Product, body: &Value, now: UnixNanos) -> Arrival {
         self.pass_time(now);
         let account = self.account_of_key(product, text(body, "appKey"));
-        let fault = account.and_then(|a| self.faults.take(a, product));
+        let fault = account.and_then(|a| self.faults.take(self.accounts[a].of, product));
         let (fault, delay) = fault.map_or((None, Duration::ZERO), |(fault, delay)| (Some(fault), delay));
         let number = self.journal.arrived(account, product, fault.map(Fault::as_str), now);
         Arrival { number, account, product, fault, delay, restarts: self.presence.restarts }

@@ -26,7 +26,7 @@ use sha2::{Digest as _, Sha256};
 use crate::clock::UnixNanos;
 use crate::market::Calendar;
 use crate::market::calendar::ist_date;
-use crate::sim::accounts::{DemoAccount, MAX_ACCOUNTS};
+use crate::sim::accounts::{DemoAccount, DemoKeys, MAX_ACCOUNTS, MAX_MARKET_KEYS};
 use crate::sim::encode::binary;
 use crate::sim::instruments::Catalogue;
 use crate::sim::jwt::Key;
@@ -34,7 +34,7 @@ use crate::sim::market::{Capture, Market, Rules};
 use crate::sim::sessions::Product;
 use crate::sim::settings::{Hours, Settings};
 use crate::sim::state::{Counters, Saved};
-use account::Account;
+use account::{Account, saved_name};
 pub(crate) use books::Query;
 use faults::Faults;
 pub(crate) use faults::LoginFault;
@@ -107,15 +107,22 @@ impl Core {
             },
         };
         let catalogue = Arc::new(Catalogue::build(ist_date(now)));
-        let accounts: Vec<_> = (0..settings.accounts.clamp(1, MAX_ACCOUNTS))
-            .map(|number| {
-                let demo = DemoAccount::nth(number);
-                let saved = saved.take_account(number, &demo.user);
-                let mut account = Account::new(demo, settings.account_kind, saved);
-                account.recount(&catalogue);
-                account
-            })
-            .collect();
+        let numbers = 0..settings.accounts.clamp(1, MAX_ACCOUNTS);
+        let pairs = settings.market_keys.clamp(1, MAX_MARKET_KEYS);
+        let mut accounts = Vec::with_capacity(numbers.len() * pairs);
+        // The accounts first: their numbers do not depend on how many keys they have.
+        for (pair, number) in (0..pairs).flat_map(|pair| numbers.clone().map(move |number| (pair, number))) {
+            let mut demo = DemoAccount::with_market_keys(number, pairs);
+            let saved = saved.take_account(accounts.len(), &saved_name(&demo.user, pair));
+            if pair > 0 {
+                demo.keys = DemoKeys::market_only(demo.more_market_keys.swap_remove(pair - 1));
+                demo.more_market_keys.clear();
+            }
+            let mut account = Account::new(demo, settings.account_kind, saved);
+            (account.of, account.pair) = (number, pair);
+            account.recount(&catalogue);
+            accounts.push(account);
+        }
         let mut core = Self {
             market: Market::start(rules, catalogue, capture.map(Arc::new), now),
             key: Key::new(&signing_key),
@@ -148,7 +155,7 @@ impl Core {
 
     /// Who may log in, the first account first.
     pub(crate) fn demo_accounts(&self) -> Vec<DemoAccount> {
-        self.accounts.iter().map(|a| a.demo.clone()).collect()
+        self.main_accounts().iter().map(|a| a.demo.clone()).collect()
     }
 
     /// Where it listened last time, 0 if never.

@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 
 use super::Core;
+use super::account::Account;
 use crate::clock::UnixNanos;
 use crate::market::{Exchange, Level};
-use crate::sim::sessions::Product;
+use crate::sim::sessions::{Product, Session};
 use crate::sim::settings::{Hours, Prices};
 use crate::sim::state::Counters;
 
@@ -28,7 +29,7 @@ impl Core {
                 "opened": total.sockets,
             },
             "subscriptions": first["subscriptions"],
-            "accounts": (0..self.accounts.len()).map(|a| self.account_view(a, now)).collect::<Vec<_>>(),
+            "accounts": (0..self.main_accounts().len()).map(|a| self.account_view(a, now)).collect::<Vec<_>>(),
             "instruments": self.market.catalogue().listings().len(),
             "date": self.market.catalogue().date.to_string(),
             "muted": self.market.is_muted(),
@@ -57,19 +58,9 @@ impl Core {
     fn account_view(&self, account: usize, now: UnixNanos) -> Value {
         let owner = &self.accounts[account];
         let keys = &owner.demo.keys;
-        let session = |product| {
-            owner.sessions.get(product).as_ref().map(|s| {
-                json!({
-                    "issued_at": UnixNanos::from_secs(s.issued_at).to_string(),
-                    "expires_at": UnixNanos::from_secs(s.expires_at).to_string(),
-                    "seconds_left": s.expires_at - now.as_secs(),
-                })
-            })
-        };
-        let subscriptions: Vec<_> = owner
-            .subscriptions()
-            .map(|s| json!({ "segment": s.id.segment.number(), "id": s.id.code, "code": s.code }))
-            .collect();
+        let pairs = self.accounts.iter().enumerate().filter(|(_, a)| a.of == account);
+        let market_keys: Vec<_> = pairs.map(|(number, _)| self.market_key_view(number, now)).collect();
+        let session = |product| session_view(owner.sessions.get(product).as_ref(), now);
         json!({
             "user": owner.demo.user,
             "login_user": owner.identity.login,
@@ -91,12 +82,31 @@ impl Core {
                 "interactive": self.sockets_of(Some(account), Product::Interactive),
                 "opened": owner.counters.sockets,
             },
-            "subscriptions": {
-                "count": subscriptions.len(),
-                "limit": self.settings.max_subscriptions,
-                "list": subscriptions,
-            },
+            "subscriptions": self.subscriptions_view(owner),
+            "market_keys": market_keys,
         })
+    }
+
+    /// One pair of market-data keys of an account: each has a session of its own.
+    fn market_key_view(&self, number: usize, now: UnixNanos) -> Value {
+        let Account { demo, sessions, counters, .. } = &self.accounts[number];
+        json!({
+            "app_key": demo.keys.market_app_key,
+            "secret_key": demo.keys.market_secret_key,
+            "logins": counters.logins.market,
+            "refusals": counters.refusals.market,
+            "session": session_view(sessions.market.as_ref(), now),
+            "sockets": self.sockets_of(Some(number), Product::Market),
+            "subscriptions": self.subscriptions_view(&self.accounts[number]),
+        })
+    }
+
+    fn subscriptions_view(&self, owner: &Account) -> Value {
+        let list: Vec<_> = owner
+            .subscriptions()
+            .map(|s| json!({ "segment": s.id.segment.number(), "id": s.id.code, "code": s.code }))
+            .collect();
+        json!({ "count": list.len(), "limit": self.settings.max_subscriptions, "list": list })
     }
 
     /// What all accounts count together, and what concerned none.
@@ -151,6 +161,16 @@ impl Core {
             "instruments": instruments,
         })
     }
+}
+
+fn session_view(session: Option<&Session>, now: UnixNanos) -> Value {
+    session.map_or(Value::Null, |s| {
+        json!({
+            "issued_at": UnixNanos::from_secs(s.issued_at).to_string(),
+            "expires_at": UnixNanos::from_secs(s.expires_at).to_string(),
+            "seconds_left": s.expires_at - now.as_secs(),
+        })
+    })
 }
 
 fn refusals(counters: &Counters) -> Value {

@@ -10,6 +10,7 @@ use crate::sim::sessions::Product;
 use crate::sim::settings::SocketEnd;
 
 mod books;
+mod market_keys;
 mod nights;
 
 const USER: &str = "SIM01";
