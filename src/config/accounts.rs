@@ -14,7 +14,7 @@ use super::reader;
 use super::secrets;
 use super::tree::{Node, Value};
 use super::{BrokerKind, BrokerSettings};
-use crate::broker::xts;
+use crate::broker::xts::{self, Profile};
 use crate::token::Product;
 
 /// Where they stand.
@@ -32,6 +32,9 @@ pub struct Account {
     pub name: String,
     /// Which adapter.
     pub kind: BrokerKind,
+    /// What `xts` was filled in from where it was not set.
+    #[serde(deserialize_with = "xts::profiles::by_name")]
+    pub profile: Option<&'static Profile>,
     /// The XTS adapter; of no account with the simulated broker.
     pub xts: xts::Settings,
 }
@@ -45,7 +48,8 @@ impl Default for Account {
 impl Account {
     /// The one account that `[broker]` describes.
     pub(super) fn of(broker: &BrokerSettings) -> Self {
-        Self { name: broker.account.clone(), kind: broker.kind, xts: broker.xts.clone() }
+        let BrokerSettings { account, kind, profile, xts } = broker.clone();
+        Self { name: account, kind, profile, xts }
     }
 
     /// What is logged in for.
@@ -126,11 +130,18 @@ pub(super) fn read(
     broker: &BrokerSettings,
     problems: &mut Vec<Problem>,
 ) -> Vec<Option<Placed>> {
-    let Some(list) = list else { return vec![Some(Placed { account: Account::of(broker), entry: None })] };
+    let mut inherited = settings.clone().take("broker").unwrap_or_else(Node::empty);
+    inherited.take("account");
+    let Some(list) = list else {
+        // What was accepted before is accepted again, and a profile's texts are sound.
+        let account = filled_in(inherited).map_or_else(
+            || Account::of(broker),
+            |account| Account { name: broker.account.clone(), ..account },
+        );
+        return vec![Some(Placed { account, entry: None })];
+    };
     let message = match list.value {
         Value::List(entries) if !entries.is_empty() => {
-            let mut inherited = settings.clone().take("broker").unwrap_or_else(Node::empty);
-            inherited.take("account");
             let numbered = entries.into_iter().enumerate();
             return numbered.map(|(index, own)| read_entry(index, own, &inherited, problems)).collect();
         }
@@ -170,8 +181,19 @@ fn read_entry(index: usize, mut own: Node, inherited: &Node, problems: &mut Vec<
     let mut whole = entry.own.clone();
     whole.inherit(inherited);
     // Both parts were accepted, so that the whole is.
-    let (account, _) = reader::read::<Account>(&mut whole, str::to_owned);
-    Some(Placed { account: account?, entry: Some(entry) })
+    Some(Placed { account: filled_in(whole)?, entry: Some(entry) })
+}
+
+/// Reads an account's keys; its profile fills in those that are set nowhere.
+fn filled_in(mut keys: Node) -> Option<Account> {
+    let account = reader::read::<Account>(&mut keys, str::to_owned).0?;
+    let Some(profile) = account.profile else { return Some(account) };
+    let mut base = Node::empty();
+    for (key, text) in profile.keys() {
+        base.put(&format!("xts.{key}"), Place::Unset, Value::Text(text.to_owned()));
+    }
+    keys.inherit(&base);
+    reader::read::<Account>(&mut keys, str::to_owned).0
 }
 
 /// Every value that cannot be, for each account and between them. `false`: names are among it.
@@ -184,6 +206,11 @@ pub(super) fn check(
     for account in accounts {
         for (key, message) in check::account(&account.account) {
             problems.push(account.problem(&format!("xts.{key}"), tree, message));
+        }
+        if let (BrokerKind::Sim, Some(profile)) = (account.account.kind, account.account.profile) {
+            let message =
+                format!("{} is a real broker; with kind = \"sim\" there is no profile", profile.name);
+            problems.push(account.problem("profile", tree, message));
         }
     }
     if let Some((first, rest)) = accounts.split_first()

@@ -25,7 +25,7 @@ pub use env::{Env, PREFIX, ProcessEnv};
 pub use problem::{Place, Problem, Problems};
 pub use secrets::Secrets;
 
-use crate::broker::xts::{self, Credentials};
+use crate::broker::xts::{self, Credentials, Profile};
 use crate::gateway;
 use crate::session;
 use crate::sim;
@@ -120,13 +120,21 @@ pub struct BrokerSettings {
     pub kind: BrokerKind,
     /// The account's name in the store, in status and in metrics.
     pub account: String,
-    /// The XTS adapter; of no account with the simulated broker.
+    /// What the adapter's keys are filled in from where they are not set.
+    #[serde(deserialize_with = "xts::profiles::by_name")]
+    pub profile: Option<&'static Profile>,
+    /// The XTS adapter; of no account with the simulated broker. As set: a profile fills in the accounts'.
     pub xts: xts::Settings,
 }
 
 impl Default for BrokerSettings {
     fn default() -> Self {
-        Self { kind: BrokerKind::Sim, account: "default".to_owned(), xts: xts::Settings::default() }
+        Self {
+            kind: BrokerKind::Sim,
+            account: "default".to_owned(),
+            profile: None,
+            xts: xts::Settings::default(),
+        }
     }
 }
 

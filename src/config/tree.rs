@@ -84,9 +84,13 @@ impl Node {
         node.place.clone()
     }
 
-    /// Lays a variable over the file. A value that stands where a table is needed gives way.
+    /// Lays a variable over the file.
     pub(super) fn set(&mut self, key: &str, variable: &str, text: String) {
-        let place = Place::Variable(variable.to_owned());
+        self.put(key, Place::Variable(variable.to_owned()), Value::Given(text));
+    }
+
+    /// Puts a value under a dotted key. One that stands where a table is needed gives way.
+    pub(super) fn put(&mut self, key: &str, place: Place, value: Value) {
         let mut node = self;
         for part in key.split('.') {
             if !matches!(node.value, Value::Table(_)) {
@@ -97,7 +101,7 @@ impl Node {
                 .entry(part.to_owned())
                 .or_insert_with(|| Self { place: place.clone(), value: Value::Table(BTreeMap::new()) });
         }
-        *node = Self { place, value: Value::Given(text) };
+        *node = Self { place, value };
     }
 
     /// The text under a key of the top level.

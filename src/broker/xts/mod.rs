@@ -14,6 +14,7 @@ mod link;
 mod market;
 mod orders;
 mod pace;
+pub mod profiles;
 mod rest;
 mod said;
 mod settings;
@@ -30,6 +31,7 @@ use jiff::civil::Date;
 use rustls::ClientConfig;
 use tokio::sync::Mutex;
 
+pub use profiles::Profile;
 pub use settings::{AppKey, Credentials, LoginKind, Settings};
 
 use crate::broker::{

@@ -237,3 +237,60 @@ fn a_command_beside_the_server_needs_no_accounts_secrets() {
     assert!(compose(Reader::Client, Some((TWO, "config.toml")), &env).is_ok());
     assert!(compose(Reader::Server, Some((TWO, "config.toml")), &env).is_err());
 }
+
+#[test]
+fn a_profile_fills_in_what_is_set_nowhere() {
+    let text = "[broker]\nkind = \"xts\"\nprofile = \"5paisa\"\n[broker.xts]\nsocket_path = \"/own\"\ninteractive = false\n";
+    let mut env = keys_of(&[""]);
+    let filled = check(text, &env).unwrap_or_else(|problems| panic!("{problems}")).0;
+    let xts = &filled.accounts[0].xts;
+    assert_eq!((xts.market_prefix.as_str(), xts.socket_path.as_str()), ("/apimarketdata", "/own"));
+    assert_eq!((xts.market_login_prefix.as_str(), xts.interactive), ("/apibinarymarketdata", false));
+    assert_eq!(filled.upstream(), "xts, account default at https://xtsmum.5paisa.com");
+
+    env.push(("TICKGATE_BROKER__XTS__BASE_URL".to_owned(), "https://own.example.com".to_owned()));
+    env.push(("TICKGATE_BROKER__PROFILE".to_owned(), "rmoney".to_owned()));
+    let filled = check(text, &env).unwrap_or_else(|problems| panic!("{problems}")).0;
+    let xts = &filled.accounts[0].xts;
+    assert_eq!((xts.base_url.as_str(), xts.login), ("https://own.example.com", LoginKind::Hostlookup));
+}
+
+#[test]
+fn each_account_may_have_a_profile_of_its_own_or_none() {
+    let text = "[broker]\nkind = \"xts\"\nprofile = \"jainam-smpa\"\n\
+                [[accounts]]\nname = \"a\"\n\
+                [[accounts]]\nname = \"b\"\nprofile = \"iifl\"\nxts = { login = \"hostlookup\" }\n\
+                [[accounts]]\nname = \"c\"\nprofile = \"\"\n";
+    let config = check(text, &keys_of(&["A_", "B_", "C_"])).unwrap_or_else(|problems| panic!("{problems}")).0;
+    let urls: Vec<_> = config.accounts.iter().map(|account| account.xts.base_url.as_str()).collect();
+    assert_eq!(
+        urls,
+        ["https://smpa.jainam.in:6543", "https://ttblaze.iifl.com", "https://jtrade.jainam.in:5000"]
+    );
+    let logins: Vec<_> = config.accounts.iter().map(|account| account.xts.login).collect();
+    assert_eq!(logins, [LoginKind::Hostlookup, LoginKind::Hostlookup, LoginKind::Direct]);
+}
+
+#[test]
+fn a_profile_that_is_none_and_one_of_the_simulator_are_named_where_they_stand() {
+    let text = "[broker]\nprofile = \"wisdom\"\n[[accounts]]\nname = \"a\"\nprofile = \"zerodha\"\n\
+                [[accounts]]\nname = \"b\"\n";
+    let found = complaints_of(text, &[]);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert_eq!(
+        found[0],
+        "config.toml:2: broker.profile: wisdom is a real broker; with kind = \"sim\" there is no profile"
+    );
+    assert!(
+        found[1].starts_with(
+            "config.toml:5: accounts[0].profile: there is no profile zerodha; there are: jainam, jainam-smpa, "
+        ),
+        "{found:?}"
+    );
+    let found =
+        check("", &[("TICKGATE_BROKER__PROFILE".to_owned(), "x".to_owned())]).unwrap_err().to_string();
+    assert!(
+        found.starts_with("environment TICKGATE_BROKER__PROFILE: broker.profile: there is no profile x"),
+        "{found}"
+    );
+}
