@@ -40,7 +40,7 @@ use crate::broker::{
 use crate::clock::Clock;
 use crate::market::{
     Bar, BracketOrder, Conversion, CoverIds, Funds, Holding, InstrumentId, Interval, Kind, NewOrder, Order,
-    OrderChange, Position, PositionView, Profile, SquareOff, Tick, Trade,
+    OrderChange, Position, PositionView, Profile as AccountProfile, SquareOff, Tick, Trade,
 };
 use crate::token::{Product, Token};
 
@@ -224,7 +224,7 @@ impl Broker for XtsBroker {
         Box::pin(self.ask_holdings(token))
     }
 
-    fn profile<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Profile, Error>> {
+    fn profile<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<AccountProfile, Error>> {
         Box::pin(self.ask_profile(token))
     }
 
