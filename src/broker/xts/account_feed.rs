@@ -133,6 +133,9 @@ impl AccountFeed for XtsAccountFeed {
     }
 }
 
+/// Reads one row of an event, and tells which of its figures cannot be read.
+type EventReader = fn(&str) -> Result<(AccountEvent, Vec<Fault>), Fault>;
+
 /// What one frame was.
 #[derive(Debug, PartialEq, Eq)]
 enum Heard {
@@ -194,7 +197,7 @@ impl Reader {
 
     /// What an event tells; never nothing, so that nobody misses that there was one.
     fn events(&self, name: &str, datum: &str) -> Vec<AccountEvent> {
-        let read: fn(&str) -> Result<(AccountEvent, Vec<Fault>), Fault> = match name {
+        let read: EventReader = match name {
             "joined" => return vec![AccountEvent::Joined],
             "order" => |raw| books::one_order(raw).map(|(o, gaps)| (AccountEvent::Order(Box::new(o)), gaps)),
             "trade" => |raw| books::one_trade(raw).map(|(t, gaps)| (AccountEvent::Trade(Box::new(t)), gaps)),

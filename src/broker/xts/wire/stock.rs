@@ -57,16 +57,13 @@ pub fn holdings(result: Raw<'_>) -> Result<Book<Holding>, NotABook> {
     }
     for (isin, (mut holding, gaps)) in pledged {
         let units = holding.collateral.filter(|units| *units > 0).unwrap_or(holding.quantity);
-        match found.get_mut(&isin) {
-            Some((whole, _)) => {
-                if whole.collateral.unwrap_or(0) == 0 {
-                    whole.collateral = Some(units);
-                }
+        if let Some((whole, _)) = found.get_mut(&isin) {
+            if whole.collateral.unwrap_or(0) == 0 {
+                whole.collateral = Some(units);
             }
-            None => {
-                holding.collateral = Some(units);
-                found.insert(isin, (holding, gaps));
-            }
+        } else {
+            holding.collateral = Some(units);
+            found.insert(isin, (holding, gaps));
         }
     }
     for (holding, mut gaps) in found.into_values() {
