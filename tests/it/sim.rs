@@ -2,6 +2,7 @@
 
 mod interactive;
 mod nights;
+mod orders;
 
 use std::path::Path;
 use std::sync::Arc;

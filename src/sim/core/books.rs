@@ -70,6 +70,8 @@ impl Core {
             "orders/trades" | "orders/dealertradebook" => "trades",
             "portfolio/positions" | "portfolio/dealerpositions" => "positions",
             "portfolio/holdings" => "holdings",
+            "status/exchange" => "status",
+            "messages/exchange" => "messages",
             _ => return None,
         })
     }
@@ -82,6 +84,11 @@ impl Core {
         query: &Query,
         now: UnixNanos,
     ) -> Answer {
+        match path {
+            "status/exchange" => return self.exchange_status(now),
+            "messages/exchange" => return Self::exchange_messages(),
+            _ => {}
+        }
         let owner = &self.accounts[account];
         let is_dealer = owner.identity.kind != AccountKind::Investor;
         let is_dealer_call = path.contains("dealer");

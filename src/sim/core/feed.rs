@@ -48,7 +48,9 @@ pub(super) struct Socket {
     sid: String,
     pub(super) format: Format,
     /// Whether `joined` was said; in revision 4 it waits for the client's connect.
-    joined: bool,
+    pub(super) joined: bool,
+    /// Whether it was told how the sessions stand.
+    pub(super) told_sessions: bool,
 }
 
 /// A handshake's query, as far as it matters.
@@ -94,7 +96,10 @@ impl Core {
             "pingTimeout": self.settings.ping_timeout_ms,
         });
         self.say(id, &format!("0{open}"));
-        self.sockets.insert(id, Socket { account, product, session, sid, format, joined: false });
+        self.sockets.insert(
+            id,
+            Socket { account, product, session, sid, format, joined: false, told_sessions: false },
+        );
         *self.accounts[account].counters.sockets.get_mut(product) += 1;
         if self.settings.engine_io == 3 {
             // Revision 3: the namespace is joined unasked.

@@ -9,11 +9,13 @@ mod feed;
 mod history;
 mod journal;
 mod logins;
+mod lookups;
 mod nights;
 mod orders;
 mod publish;
 mod rates;
 mod requests;
+mod unasked;
 mod view;
 
 #[cfg(test)]
@@ -50,6 +52,7 @@ use nights::Presence;
 use orders::OrderFaults;
 pub(crate) use orders::{Manner, OrderCall, OrderFault};
 use rates::InFlight;
+use unasked::Unasked;
 
 /// The simulated broker.
 #[derive(Debug)]
@@ -70,6 +73,7 @@ pub(crate) struct Core {
     access_token: String,
     faults: Faults,
     in_flight: InFlight,
+    unasked: Unasked,
     order_faults: OrderFaults,
     /// Orders that were given a number.
     orders_numbered: u64,
@@ -140,6 +144,7 @@ impl Core {
             access_token: settings.access_token.clone(),
             faults: Faults::default(),
             in_flight: InFlight::default(),
+            unasked: Unasked::default(),
             order_faults: OrderFaults::default(),
             orders_numbered: 0,
             journal: Journal::new(accounts.len()),

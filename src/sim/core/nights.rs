@@ -52,6 +52,7 @@ impl Core {
             for account in &mut self.accounts {
                 account.recount(self.market.catalogue());
             }
+            self.unasked.new_day();
             self.open_books(now);
         }
     }

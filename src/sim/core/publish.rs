@@ -24,8 +24,14 @@ const COMPRESSED_UPDATES: usize = 64;
 /// compress is not known; both kinds occur.
 const COMPRESSED_SHARE: i64 = 4;
 
+/// The bit of candles, behind those of `code::ALL`.
+pub(super) const CANDLE_BIT: u8 = 1 << 4;
+
 /// The bit of a message code in `Account::wanted`; 0 if the simulator does not send it.
 pub(super) fn bit(wanted: u16) -> u8 {
+    if wanted == code::CANDLE {
+        return CANDLE_BIT;
+    }
     code::ALL.iter().position(|&c| c == wanted).map_or(0, |at| 1 << at)
 }
 
@@ -35,11 +41,15 @@ impl Core {
     pub(crate) fn advance(&mut self, now: UnixNanos) -> Option<Duration> {
         self.pass_time(now);
         let mut listeners = self.listeners();
-        let Self { market, accounts, writer, sequence, messages, .. } = self;
+        let Self { market, accounts, writer, sequence, messages, unasked, .. } = self;
         let mut press = Press { catalogue: Arc::clone(market.catalogue()), writer, sequence, messages };
         let mut updates = 0;
         let wait = market.advance(now, |index, listing, quote, change| {
             updates += 1;
+            let is_candle = |l: &Listener| accounts[l.account].wanted[index] & CANDLE_BIT != 0;
+            if change.traded && listeners.iter().any(is_candle) {
+                unasked.trade(index, quote, now);
+            }
             for listener in &mut listeners {
                 let wanted = accounts[listener.account].wanted[index];
                 press.print(listener, wanted, change, (listing, quote), updates <= COMPRESSED_UPDATES);
@@ -48,6 +58,7 @@ impl Core {
         for listener in listeners {
             self.deliver(listener);
         }
+        self.tell_unasked(now);
         self.run_orders(now);
         wait
     }

@@ -94,6 +94,9 @@ impl Core {
     /// `POST …/instruments/quotes`.
     pub(crate) fn quotes(&mut self, body: &Value) -> Answer {
         match self.wanted_in(body) {
+            Ok(wanted) if wanted.code == code::CANDLE => {
+                Answer::bad_request("xtsMessageCode is none of 1501, 1502, 1510, 1512")
+            }
             Ok(wanted) => {
                 let quotes = self.list_quotes(&wanted);
                 Answer::success(
@@ -145,7 +148,8 @@ impl Core {
         for &id in &wanted.ids {
             let Some(at) = catalogue.position(id) else { continue };
             let listing = &catalogue.listings()[at];
-            if wanted.code == code::OPEN_INTEREST && !id.segment.has_open_interest() {
+            let is_none = wanted.code == code::OPEN_INTEREST && !id.segment.has_open_interest();
+            if is_none || wanted.code == code::CANDLE {
                 continue;
             }
             self.sequence += 1;
@@ -167,7 +171,7 @@ impl Core {
     fn wanted_in(&self, body: &Value) -> Result<Wanted, Answer> {
         let wanted = body.get("xtsMessageCode").and_then(integer);
         let Some(wanted) = wanted.and_then(|c| u16::try_from(c).ok()).filter(|&c| bit(c) != 0) else {
-            return Err(Answer::bad_request("xtsMessageCode is none of 1501, 1502, 1510, 1512"));
+            return Err(Answer::bad_request("xtsMessageCode is none of 1501, 1502, 1505, 1510, 1512"));
         };
         let spelled = body.get("instruments").and_then(Value::as_array).cloned().unwrap_or_default();
         if spelled.is_empty() || spelled.len() > MAX_INSTRUMENTS {
@@ -187,7 +191,7 @@ impl Core {
     }
 }
 
-fn instrument_id(value: &Value) -> Option<InstrumentId> {
+pub(super) fn instrument_id(value: &Value) -> Option<InstrumentId> {
     let segment = value.get("exchangeSegment")?;
     let segment = integer(segment)
         .and_then(Segment::from_number)

@@ -12,9 +12,11 @@ use crate::sim::market::Quote;
 pub(crate) mod code {
     pub(crate) const TOUCHLINE: u16 = 1501;
     pub(crate) const DEPTH: u16 = 1502;
+    /// Sent once a minute, always as JSON; not by the writers here.
+    pub(crate) const CANDLE: u16 = 1505;
     pub(crate) const OPEN_INTEREST: u16 = 1510;
     pub(crate) const LAST_PRICE: u16 = 1512;
-    /// All that the simulator sends.
+    /// All that follow each update.
     pub(crate) const ALL: [u16; 4] = [TOUCHLINE, DEPTH, OPEN_INTEREST, LAST_PRICE];
 }
 
@@ -35,7 +37,7 @@ pub(crate) struct Message<'a> {
 ///
 /// NSE counts seconds since 1980-01-01 00:00 IST (checked against dated samples in the official
 /// SDKs). For the other segments the official Node SDK converts from 1970-01-01 00:00 IST.
-fn venue_time(segment: Segment, time: UnixNanos) -> i64 {
+pub(crate) fn venue_time(segment: Segment, time: UnixNanos) -> i64 {
     if time == UnixNanos::ZERO {
         return 0;
     }

@@ -1,7 +1,7 @@
 //! `/__sim/…`: what tests ask the simulator and tell it to do. Not the venue's protocol.
 //!
 //! Asked (GET): `state` (totals, the first account's session, every account), `truth` (last
-//! values), `bars` (`segment`, `id`, `interval`, `from`, `to`: the past), `books` (every account's books without the venue's oddities), `logins` (every login
+//! values), `bars` (`segment`, `id`, `interval`, `from`, `to`: the past), `candles` (the latest that were sent), `books` (every account's books without the venue's oddities), `logins` (every login
 //! and every request with a token that is no good; how many logins were in flight at once).
 //!
 //! Told (POST, JSON). `account` (a user of `state`) and `product` narrow a control down; left
@@ -67,6 +67,7 @@ pub(super) fn answer(
         (&Method::GET, "state") => return look(|core, now| core.state(now)),
         (&Method::GET, "truth") => return look(|core, now| core.truth(now)),
         (&Method::GET, "logins") => return look(|core, _| core.logins_view()),
+        (&Method::GET, "candles") => return look(|core, _| core.candles_view()),
         (&Method::GET, "books") => return look(|core, _| core.books_view()),
         (&Method::POST, path) if CONTROLS.contains(&path) => {}
         _ => return None,

@@ -204,6 +204,21 @@ fn market_data(asked: &Request<'_>, shared: &Shared) -> Option<Answer> {
             let now = shared.clock.now();
             authorized(asked, shared, product, "ohlc", |core, _| core.ohlc(&asked.query, now))
         }
+        (&Method::GET, "search/instruments") => {
+            authorized(asked, shared, product, "search", |core, _| core.search(&asked.query))
+        }
+        (&Method::POST, "search/instrumentsbyid") => {
+            authorized(asked, shared, product, "search", |core, _| core.search_by_id(body))
+        }
+        (&Method::GET, path) => {
+            let what = path.strip_prefix("instruments/instrument/")?;
+            if shared.with(|core, _| core.look_up(what, &asked.query).is_none()) {
+                return None;
+            }
+            authorized(asked, shared, product, "instrument", |core, _| {
+                core.look_up(what, &asked.query).unwrap_or_else(Answer::unknown_instrument)
+            })
+        }
         _ => return None,
     })
 }

@@ -12,6 +12,8 @@ use crate::sim::settings::SocketEnd;
 mod books;
 mod market_keys;
 mod nights;
+mod orders;
+mod unasked;
 
 const USER: &str = "SIM01";
 
@@ -51,18 +53,23 @@ impl Sim {
         self.core.open_socket(Product::Market, &connect, id, self.now)
     }
 
-    /// Lets so much time pass; what came out, by socket.
+    /// Lets so much time pass; what came out of what was asked for, by socket.
     fn run(&mut self, seconds: u64) -> HashMap<SocketId, Vec<Out>> {
         let mut out: HashMap<_, Vec<_>> = HashMap::new();
         for _ in 0..seconds * 20 {
             self.now = self.now.plus(std::time::Duration::from_millis(50));
             self.core.advance(self.now);
-            for (id, each) in self.core.take_outbox() {
+            for (id, each) in self.core.take_outbox().into_iter().filter(|(_, o)| !is_unasked(o)) {
                 out.entry(id).or_default().push(each);
             }
         }
         out
     }
+}
+
+/// Session states and price bands: every market socket gets them.
+fn is_unasked(out: &Out) -> bool {
+    matches!(out, Out::Text(t) if t.starts_with("42[\"1507-") || t.starts_with("42[\"1105-"))
 }
 
 fn instruments(code: u16, ids: &[u32]) -> Value {
