@@ -8,7 +8,7 @@ use crate::market::{
     Price, Side, SquareOff, SquareOffSize,
 };
 use crate::session::SessionHandle;
-use crate::session::orders::lookup::{Seen, marked, number_of};
+use crate::session::orders::lookup::{Seen, marked, number_of, unclear};
 use crate::session::orders::send::{Lost, Request};
 use crate::session::orders::{By, OrderError};
 
@@ -100,9 +100,7 @@ impl SessionHandle {
                 let stands = |o: &Order| o.instrument == instrument && !o.status.is_final();
                 let seen = session.look(|orders| (!orders.iter().any(stands)).then_some(())).await;
                 let missing = "some of its orders still stand";
-                seen.map_err(|seen| {
-                    session.unclear("the cancellation of all orders", "", &lost, &seen, missing)
-                })
+                seen.map_err(|seen| unclear("the cancellation of all orders", "", &lost, &seen, missing))
             },
             |()| "sent".to_owned(),
         )
@@ -194,8 +192,8 @@ impl SessionHandle {
                 let id = id.clone();
                 async move { broker.exit_bracket(&token, &id).await }.boxed()
             },
-            move |session, lost| async move {
-                Err(session.unclear(
+            move |_, lost| async move {
+                Err(unclear(
                     &format!("the end of the bracket order {wanted}"),
                     "",
                     &lost,
@@ -222,9 +220,7 @@ impl SessionHandle {
                 let what = what.clone();
                 async move { broker.convert(&token, &what).await }.boxed()
             },
-            |session, lost| async move {
-                Err(session.unclear("a conversion", "", &lost, &Seen::Missing, POSITIONS))
-            },
+            |_, lost| async move { Err(unclear("a conversion", "", &lost, &Seen::Missing, POSITIONS)) },
             |()| "sent".to_owned(),
         )
         .await
@@ -251,8 +247,8 @@ impl SessionHandle {
                 let what = what.clone();
                 async move { broker.square_off(&token, &what).await }.boxed()
             },
-            |session, lost| async move {
-                Err(session.unclear("a closing of a position", "", &lost, &Seen::Missing, POSITIONS))
+            |_, lost| async move {
+                Err(unclear("a closing of a position", "", &lost, &Seen::Missing, POSITIONS))
             },
             |()| "sent".to_owned(),
         )
@@ -305,7 +301,7 @@ impl SessionHandle {
         let entry = |orders: &[Order]| marked(orders, mark).find(|order| order.side == side).cloned();
         match self.look(entry).await {
             Ok(order) => number_of(order),
-            Err(seen) => Err(self.unclear(what, mark, lost, &seen, "the order book does not show it")),
+            Err(seen) => Err(unclear(what, mark, lost, &seen, "the order book does not show it")),
         }
     }
 
@@ -325,10 +321,10 @@ impl SessionHandle {
             }
             (Err(_), Some(entry)) => {
                 let known = format!("the order book shows its entry {} but no stop", entry.id);
-                Err(self.unclear("a cover order", mark, lost, &Seen::Missing, &known))
+                Err(unclear("a cover order", mark, lost, &Seen::Missing, &known))
             }
             (Err(seen), None) => {
-                Err(self.unclear("a cover order", mark, lost, &seen, "the order book does not show it"))
+                Err(unclear("a cover order", mark, lost, &seen, "the order book does not show it"))
             }
         }
     }
@@ -352,11 +348,11 @@ impl SessionHandle {
             }
             (Err(Seen::Missing), Some(order)) => {
                 let known = format!("the order book still shows order {}", standing(&order));
-                Err(self.unclear("a change", &wanted.unique_id, lost, &Seen::Missing, &known))
+                Err(unclear("a change", &wanted.unique_id, lost, &Seen::Missing, &known))
             }
             (Err(seen), _) => {
                 let missing = "the order book does not show the order";
-                Err(self.unclear("a change", &wanted.unique_id, lost, &seen, missing))
+                Err(unclear("a change", &wanted.unique_id, lost, &seen, missing))
             }
             (Ok(false), None) => unreachable!("an order was seen"),
         }
@@ -376,11 +372,11 @@ impl SessionHandle {
             }
             (Err(Seen::Missing), Some(order)) => {
                 let known = format!("the order book still shows order {}", standing(&order));
-                Err(self.unclear(&format!("{what} of order {id}"), mark, lost, &Seen::Missing, &known))
+                Err(unclear(&format!("{what} of order {id}"), mark, lost, &Seen::Missing, &known))
             }
             (Err(seen), _) => {
                 let missing = "the order book does not show the order";
-                Err(self.unclear(&format!("{what} of order {id}"), mark, lost, &seen, missing))
+                Err(unclear(&format!("{what} of order {id}"), mark, lost, &seen, missing))
             }
         }
     }
@@ -392,7 +388,7 @@ impl SessionHandle {
         };
         let known = "the order book does not show its end";
         let what = format!("the end of {what} by its order {id}");
-        self.look(ended).await.map_err(|seen| self.unclear(&what, "", lost, &seen, known))
+        self.look(ended).await.map_err(|seen| unclear(&what, "", lost, &seen, known))
     }
 }
 

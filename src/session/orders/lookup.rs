@@ -45,29 +45,22 @@ impl SessionHandle {
         let looked = tokio::time::timeout(PATIENCE, looking).await;
         looked.ok().flatten().ok_or(seen)
     }
+}
 
-    /// Says that nobody knows. `what` names the request, `missing` what it means that the book does not show it.
-    pub(super) fn unclear(
-        &self,
-        what: &str,
-        mark: &str,
-        lost: &Lost,
-        seen: &Seen,
-        missing: &str,
-    ) -> OrderError {
-        let known = match seen {
-            Seen::Missing => missing.to_owned(),
-            Seen::Unread(why) => format!("the order book could not be read ({why})"),
-        };
-        let at = lost.sent_at.in_india();
-        let with_mark = if mark.is_empty() { String::new() } else { format!(" with the mark {mark}") };
-        let message = format!(
-            "the broker did not say what became of {what}, sent at {at}{with_mark} ({}); {known}; it may still \
-             take effect and was not repeated: look into the order book before sending it again",
-            lost.why
-        );
-        OrderError::Unclear { message, unique_id: mark.to_owned(), sent_at: lost.sent_at }
-    }
+/// Says that nobody knows. `what` names the request, `missing` what it means that the book does not show it.
+pub(super) fn unclear(what: &str, mark: &str, lost: &Lost, seen: &Seen, missing: &str) -> OrderError {
+    let known = match seen {
+        Seen::Missing => missing.to_owned(),
+        Seen::Unread(why) => format!("the order book could not be read ({why})"),
+    };
+    let at = lost.sent_at.in_india();
+    let with_mark = if mark.is_empty() { String::new() } else { format!(" with the mark {mark}") };
+    let message = format!(
+        "the broker did not say what became of {what}, sent at {at}{with_mark} ({}); {known}; it may still \
+         take effect and was not repeated: look into the order book before sending it again",
+        lost.why
+    );
+    OrderError::Unclear { message, unique_id: mark.to_owned(), sent_at: lost.sent_at }
 }
 
 /// The orders of a mark.

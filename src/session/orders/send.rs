@@ -120,17 +120,17 @@ impl SessionHandle {
 
     async fn write_down(&self, request: &Request, outcome: &str) {
         let By { key, strategy } = &request.by;
-        let mut why = request.what.clone();
+        let mut why = vec![request.what.clone()];
         for (name, value) in [("mark", &request.unique_id), ("strategy", strategy)] {
             if !value.is_empty() {
-                why.push_str(&format!(", {name} {value}"));
+                why.push(format!("{name} {value}"));
             }
         }
         let entry = Entry {
             account: self.shared.deps.account.clone(),
             product: Product::Interactive.as_str().to_owned(),
             who: format!("key {key}"),
-            why,
+            why: why.join(", "),
             outcome: outcome.to_owned(),
             ..Entry::new(self.shared.now(), &format!("order_{}", request.action))
         };

@@ -75,6 +75,7 @@ pub(crate) struct World {
     /// Order book, positions and funds refuse every token, or are out of order.
     pub(crate) refuse_books: bool,
     pub(crate) books_down: bool,
+    /// Calls for books, the order book left out.
     pub(crate) book_calls: u32,
     pub(crate) opens: VecDeque<Script>,
     pub(crate) subscribes: VecDeque<Script>,
@@ -441,7 +442,10 @@ impl Broker for FakeBroker {
     fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
         async move {
             self.world().order_books += 1;
-            self.book(token)?;
+            // Not counted among `book_calls`: the session reads it by itself, too.
+            let answer = self.book(token);
+            self.world().book_calls -= 1;
+            answer?;
             Ok(self.world().book.clone())
         }
         .boxed()

@@ -20,6 +20,10 @@ fn every_client_gets_its_token_the_same_way() {
         session.order_book().await.expect("the order book");
         session.positions(PositionView::Net).await.expect("positions");
         session.funds().await.expect("funds");
+        session.trades().await.expect("trades");
+        session.holdings().await.expect("holdings");
+        session.profile().await.expect("the profile");
+        session.order_history("1").await.expect("an order's history");
         let ticks = session.quotes(Kind::Quote, &[RELIANCE, SBIN]).await.expect("quotes");
         assert_eq!(ticks.len(), 2);
         process.live().await;
@@ -75,7 +79,7 @@ fn a_refusal_of_another_kind_is_not_repeated() {
         process.session.quotes(Kind::Quote, &[RELIANCE]).await.expect("quotes");
         outside.broker.world().books_down = true;
         let before = outside.broker.world().book_calls;
-        let answer = process.session.order_book().await;
+        let answer = process.session.trades().await;
         assert!(matches!(answer, Err(CallError::Broker(e)) if e.class() == Class::Transient));
         assert_eq!(outside.broker.world().book_calls, before + 1);
         assert_eq!(outside.broker.world().logins, [1, 2]);
