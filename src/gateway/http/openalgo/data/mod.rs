@@ -5,6 +5,8 @@ mod market;
 mod options;
 mod quotes;
 mod symbols;
+#[cfg(test)]
+mod tests;
 mod wanted;
 
 use futures::FutureExt as _;
