@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use actix_web::http::header::HeaderValue;
 use actix_web::http::{StatusCode, header};
 use actix_web::{Error, HttpRequest, HttpResponse, ResponseError, web};
 use serde_json::json;
@@ -81,8 +82,11 @@ pub(super) async fn not_found(request: HttpRequest) -> Result<HttpResponse, Fail
     Err(Failure::not_found(format!("there is no {}", request.path())))
 }
 
-/// For paths that exist, asked with another method.
-pub(super) async fn wrong_method(request: HttpRequest) -> Result<HttpResponse, Failure> {
-    let message = format!("{} does not take {}", request.path(), request.method());
-    Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message))
+/// For paths that exist, asked with another method than those of `allowed`.
+pub(super) fn wrong_method(request: &HttpRequest, allowed: &'static str) -> HttpResponse {
+    let message = format!("{} takes {allowed}, not {}", request.path(), request.method());
+    let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message);
+    let mut answer = failure.error_response();
+    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    answer
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use actix_web::dev::{Extensions, ServerHandle};
 use actix_web::middleware::{NormalizePath, from_fn};
 use actix_web::rt::net::TcpStream;
-use actix_web::{App, HttpResponse, HttpServer, Resource, Route, web};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, Route, web};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -134,12 +134,12 @@ pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
                 web::resource("/v1/admin/keys")
                     .route(web::get().to(admin::list_keys))
                     .route(web::post().to(admin::create_key))
-                    .default_service(web::to(answer::wrong_method)),
+                    .default_service(other("GET, POST")),
             )
             .service(
                 web::resource("/v1/admin/keys/{name}")
                     .route(web::delete().to(admin::revoke_key))
-                    .default_service(web::to(answer::wrong_method)),
+                    .default_service(other("DELETE")),
             )
             .service(post("/v1/admin/refresh", web::post().to(admin::refresh)))
             .service(post("/v1/admin/revoke", web::post().to(admin::revoke)))
@@ -149,7 +149,7 @@ pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
             .service(get("/openapi.json", || web::to(openapi)))
             .service(get("/api/v1/instruments", || web::to(openalgo::instruments)))
             .service(get("/api/v1/ticker/{name:.*}", || web::to(openalgo::ticker)))
-            .service(post("/api/v1/{endpoint:.*}", web::post().to(openalgo::post)))
+            .service(web::resource("/api/v1/{endpoint:.*}").route(web::to(openalgo::post)))
             .default_service(web::to(answer::not_found))
     })
     .workers(1)
@@ -173,11 +173,16 @@ fn get(path: &str, route: impl Fn() -> Route) -> Resource {
     web::resource(path)
         .route(route().method(actix_web::http::Method::GET))
         .route(route().method(actix_web::http::Method::HEAD))
-        .default_service(web::to(answer::wrong_method))
+        .default_service(other("GET, HEAD"))
 }
 
 fn post(path: &str, route: Route) -> Resource {
-    web::resource(path).route(route).default_service(web::to(answer::wrong_method))
+    web::resource(path).route(route).default_service(other("POST"))
+}
+
+/// For every method but those of `allowed`.
+fn other(allowed: &'static str) -> Route {
+    web::to(move |request: HttpRequest| async move { answer::wrong_method(&request, allowed) })
 }
 
 /// actix leaves Nagle's algorithm on, which costs milliseconds per answer.

@@ -10,8 +10,8 @@ use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
 use super::asked::{Asked, Endpoint};
-use super::{account, orders};
-use crate::clock::{SystemClock, UnixNanos};
+use super::orders;
+use crate::clock::{Clock, UnixNanos};
 use crate::gateway::control::{Desk, DeskError, Placer};
 use crate::market::{
     Bar, Calendar, Funds, Holding, InstrumentId, Interval, Kind, LastTrade, MasterHandle, NewOrder, Order,
@@ -29,6 +29,12 @@ pub(in super::super) struct Books {
     pub(super) funds: Funds,
     pub(super) quotes: Vec<(InstrumentId, Price)>,
     pub(super) no_quotes: bool,
+    /// Answers to questions for a kind of data, beside `quotes`.
+    pub(super) ticks: Vec<(Kind, Tick)>,
+    /// The kind of data that the broker fails to answer.
+    pub(super) failing: Option<Kind>,
+    pub(super) intervals: Vec<Interval>,
+    pub(super) bars: Vec<Bar>,
     /// Every reading of a book fails so.
     pub(super) down: Option<DeskError>,
     pub(super) outcomes: VecDeque<Result<(), DeskError>>,
@@ -44,6 +50,15 @@ pub(in super::super) struct FakeDesk {
     pub(super) books: Mutex<Books>,
     turns: orders::Turns,
     masters: MasterHandle,
+}
+
+/// It is always the moment of the fixtures.
+struct Fixed;
+
+impl Clock for Fixed {
+    fn now(&self) -> UnixNanos {
+        fixtures::AT
+    }
 }
 
 pub(super) fn unclear() -> DeskError {
@@ -86,7 +101,7 @@ impl FakeDesk {
             masters: self.masters.clone(),
             turns: self.turns.clone(),
             calendar: Calendar::new(),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(Fixed),
             broker: "test".into(),
             default_account: "".into(),
             key: "trader".to_owned(),
@@ -125,8 +140,7 @@ impl FakeDesk {
 }
 
 pub(super) fn endpoint(path: &str) -> Endpoint {
-    let all = account::ENDPOINTS.into_iter().chain(orders::ENDPOINTS);
-    all.into_iter().find(|endpoint| endpoint.path == path).unwrap()
+    super::endpoints().find(|endpoint| endpoint.path == path).unwrap()
 }
 
 /// An order's body, with members replaced.
@@ -150,27 +164,33 @@ impl Desk for FakeDesk {
         if books.no_quotes {
             return ready(Err(DeskError::NoSession("resting".to_owned()))).boxed();
         }
+        if books.failing == Some(kind) {
+            return ready(Err(DeskError::Failed("connection reset".to_owned()))).boxed();
+        }
+        let told =
+            books.ticks.iter().filter(|(of, tick)| *of == kind && instruments.contains(&tick.instrument));
+        let told: Vec<_> = told.map(|(_, tick)| *tick).collect();
         let known = books.quotes.iter().filter(|(id, _)| instruments.contains(id));
         let ticks = known.map(|(instrument, price)| {
             let last = LastTrade { price: *price, ..LastTrade::default() };
             let body = TickBody::Quote(Quote { last, ..Quote::default() });
             Tick { instrument: *instrument, ts_event: UnixNanos::ZERO, ts_recv: UnixNanos::ZERO, body }
         });
-        ready(Ok(ticks.collect())).boxed()
+        ready(Ok(ticks.chain(told).collect())).boxed()
     }
 
     fn intervals(&self) -> Vec<Interval> {
-        Vec::new()
+        self.books.lock().unwrap().intervals.clone()
     }
 
     fn history(
         &self,
-        _: InstrumentId,
-        _: Interval,
-        _: Date,
-        _: Date,
+        instrument: InstrumentId,
+        interval: Interval,
+        from: Date,
+        to: Date,
     ) -> BoxFuture<'_, Result<Vec<Bar>, DeskError>> {
-        ready(Ok(Vec::new())).boxed()
+        self.read(&format!("history {instrument} {interval} {from} {to}"), |books| books.bars.clone())
     }
 
     fn order_book<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Vec<Order>, DeskError>> {

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::gateway::settings::Settings;
 const WINDOW: Duration = Duration::from_secs(1);
 /// Wrong keys that an address may show in a second.
 const WRONG_KEYS: u32 = 20;
-/// Windows kept before those that are over are thrown away.
+/// Windows kept. Those that are over are thrown away for new ones; if there are none, the new one is refused.
 const MAX_WINDOWS: usize = 4096;
 
 /// What an endpoint's limit is counted by.
@@ -57,7 +57,15 @@ impl Limits {
 
     /// Counts a wrong key of an address; `false`: there were too many.
     pub(super) fn wrong_key(&self, address: IpAddr) -> bool {
-        self.addresses.take(address, WRONG_KEYS)
+        self.addresses.take(network(address), WRONG_KEYS)
+    }
+}
+
+/// A host with IPv6 has a whole /64 to come from.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -76,8 +84,11 @@ impl<K: Eq + Hash> Windows<K> {
         // It is whole after every statement.
         let mut windows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_over = |at: &Instant| now.duration_since(*at) >= WINDOW;
-        if windows.len() >= MAX_WINDOWS {
+        if windows.len() >= MAX_WINDOWS && !windows.contains_key(&key) {
             windows.retain(|_, window| window.back().is_some_and(|at| !is_over(at)));
+            if windows.len() >= MAX_WINDOWS {
+                return false;
+            }
         }
         let window = windows.entry(key).or_default();
         while window.front().is_some_and(is_over) {
@@ -112,5 +123,24 @@ mod tests {
         for _ in 0..1000 {
             assert!(limits.take(KeyId(1), "placeorder", Class::Order).is_ok(), "0: no limit");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_are_counted_by_network_and_never_kept_without_bound() {
+        let limits = Limits::new(&Settings::default());
+        let host = |last: u64| IpAddr::from(Ipv6Addr::from_bits((0x2001_u128 << 112) | u128::from(last)));
+        for last in 0..u64::from(WRONG_KEYS) {
+            assert!(limits.wrong_key(host(last)));
+        }
+        assert!(!limits.wrong_key(host(99)), "another address of the same network");
+        for address in 0..2 * MAX_WINDOWS as u32 {
+            limits.wrong_key(std::net::Ipv4Addr::from_bits(address).into());
+        }
+        assert_eq!(limits.addresses.0.lock().unwrap().len(), MAX_WINDOWS);
+        tokio::time::advance(WINDOW).await;
+        assert!(limits.wrong_key(host(99)));
+        assert_eq!(limits.addresses.0.lock().unwrap().len(), MAX_WINDOWS, "known ones throw nothing away");
+        assert!(limits.wrong_key("10.1.1.1".parse().unwrap()));
+        assert!(limits.addresses.0.lock().unwrap().len() <= 2);
     }
 }

@@ -5,12 +5,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use actix_web::http::StatusCode;
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value, json};
 
 use super::super::Shared;
-use super::super::answer::{Body, whole};
+use super::super::answer::{Body, whole, wrong_method};
 use super::asked::{Asked, Endpoint, Failed, Reply};
 use super::limits::Class;
 use super::{data, endpoints};
@@ -20,7 +20,7 @@ use crate::telemetry::metrics as names;
 /// Longest key that is looked at.
 const MAX_KEY: usize = 256;
 
-/// Any `POST` below `/api/v1/`.
+/// Whatever is asked below `/api/v1/`, but for what takes `GET`.
 pub(in super::super) async fn post(
     request: HttpRequest,
     path: web::Path<String>,
@@ -31,6 +31,9 @@ pub(in super::super) async fn post(
     let Some(endpoint) = endpoints().find(|endpoint| endpoint.path == path) else {
         return unknown(&request);
     };
+    if request.method() != Method::POST {
+        return wrong_method(&request, "POST");
+    }
     let reply = match admitted(&request, &endpoint, body, &shared) {
         Ok(asked) => (endpoint.run)(asked).await,
         Err(failed) => failed.reply(),
@@ -111,25 +114,30 @@ fn admitted(
     let body = whole(body).map_err(|failure| Failed::new(failure.status().as_u16(), failure.to_string()))?;
     let body = match serde_json::from_slice::<Value>(&body) {
         Ok(Value::Object(body)) => body,
-        Ok(_) => return Err(wrong_members(&[("_schema", "Invalid input type.")])),
+        Ok(_) => return Err(wrong_body(endpoint, "_schema", "Invalid input type.")),
         Err(error) => return Err(Failed::bad(format!("the body is no JSON object: {error}"))),
     };
     let key = match body.get("apikey") {
         Some(Value::String(key)) if !key.is_empty() && key.len() <= MAX_KEY => key.clone(),
-        Some(Value::String(_)) => return Err(missing(endpoint, "Length must be between 1 and 256.")),
-        Some(_) => return Err(missing(endpoint, "Not a valid string.")),
-        None => return Err(missing(endpoint, "Missing data for required field.")),
+        Some(Value::String(_)) => return Err(wrong_key(endpoint, "Length must be between 1 and 256.")),
+        Some(_) => return Err(wrong_key(endpoint, "Not a valid string.")),
+        None => return Err(wrong_key(endpoint, "Missing data for required field.")),
     };
     let key = checked(request, &key, endpoint.scope, endpoint.path, class_of(endpoint), shared)?;
     Ok(asked(shared, &key, body))
 }
 
-/// What a wrong key is told, in the form that the endpoint's other errors have.
-fn missing(endpoint: &Endpoint, what: &'static str) -> Failed {
-    if endpoint.scope == Scope::Trade {
-        Failed::bad(format!("apikey: {what}"))
+fn wrong_key(endpoint: &Endpoint, what: &str) -> Failed {
+    wrong_body(endpoint, "apikey", what)
+}
+
+/// What is wrong with a body, in the form that the endpoint's other errors have: words for what concerns an
+/// account, the texts by member for data.
+fn wrong_body(endpoint: &Endpoint, name: &str, what: &str) -> Failed {
+    if endpoint.scope == Scope::Feed {
+        wrong_members(&[(name, what)])
     } else {
-        wrong_members(&[("apikey", what)])
+        Failed::bad(format!("{name}: {what}"))
     }
 }
 

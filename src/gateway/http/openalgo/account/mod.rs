@@ -155,5 +155,5 @@ async fn openposition(asked: &Asked) -> Result<Reply, Failed> {
 
 /// XTS has no call that computes a margin, and a guess would be taken for the broker's word.
 async fn margin(_: &Asked) -> Result<Reply, Failed> {
-    Err(Failed::new(501, "the broker does not compute margins on request"))
+    Err(Failed::new(404, "the broker does not compute margins on request"))
 }

@@ -122,7 +122,7 @@ async fn what_the_desk_says_is_passed_on() {
     let (status, body) = FakeDesk::bare(books()).ask("orderbook", json!({})).await;
     assert_eq!((status, &body["status"]), (503, &json!("error")));
     let (status, body) = FakeDesk::new(books()).ask("margin", json!({"positions": []})).await;
-    assert_eq!((status, &body["status"]), (501, &json!("error")));
+    assert_eq!((status, &body["status"]), (404, &json!("error")));
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@ mod market;
 mod options;
 mod quotes;
 mod symbols;
+#[cfg(test)]
+mod tests;
 mod wanted;
 
 use futures::FutureExt as _;
@@ -84,7 +86,7 @@ async fn analyzer_toggle(asked: &Asked) -> Result<Reply, Failed> {
     match asked.body.get("mode").and_then(serde_json::Value::as_bool) {
         None => Err(super::serve::wrong_members(&[("mode", "Not a valid boolean.")])),
         Some(true) => {
-            Err(Failed::new(501, "there is no paper trading here: orders are real if they are switched on"))
+            Err(Failed::bad("there is no paper trading here: orders are real if they are switched on"))
         }
         Some(false) => Ok(Reply::data(&json!({
             "mode": "live", "analyze_mode": false, "total_logs": 0, "message": "Analyzer mode is off"

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use super::super::asked::{Asked, Failed, Reply};
 use super::wanted::{Wanted, not_found, resolve};
 use crate::gateway::control::DeskError;
-use crate::market::{DEPTH_LEVELS, Depth, DepthSide, Exchange, InstrumentId, Kind, Quote, TickBody};
+use crate::market::{
+    DEPTH_LEVELS, Depth, DepthSide, Exchange, InstrumentId, InstrumentKind, Kind, Quote, TickBody,
+};
 use crate::protocol::openalgo::rest::decimal::Decimal;
 
 /// Symbols of one `/multiquotes`. The broker is asked for fifty at a time.
@@ -190,8 +192,11 @@ pub(super) async fn depth(asked: &Asked) -> Result<Reply, Failed> {
         }
     }
     let Some(quote) = quote else { return Err(no_values(exchange, symbol)) };
-    // An index has no book; its five empty levels are the truth.
-    let depth = depth.unwrap_or_else(Depth::default);
+    // An index has no book; its five empty levels are the truth. Of anything else nobody may take them for that.
+    let is_index = asked.master()?.get(id).is_some_and(|instrument| instrument.kind == InstrumentKind::Index);
+    let Some(depth) = depth.or_else(|| is_index.then(Depth::default)) else {
+        return Err(no_values(exchange, symbol));
+    };
     Ok(Reply::data(&DepthData {
         open: quote.open.into(),
         high: quote.high.into(),
