@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use tickgate::clock::UnixNanos;
-use tickgate::market::{Depth, Exchange, LastTrade, Level, Price, Quote};
+use tickgate::market::{Bar, Depth, Exchange, LastTrade, Level, Price, Quote};
 use tickgate::protocol::openalgo::market_data;
 use tickgate::protocol::{Mode, websocket};
 
@@ -60,10 +60,13 @@ fn write(criterion: &mut Criterion) {
                     Mode::Ltp => market_data::write_ltp(&prefix, &quote.last, Some(quote.volume), recv, out),
                     Mode::Quote => market_data::write_quote(&prefix, quote, Some(1500), recv, out),
                     Mode::Depth => {
-                        let beside = market_data::Beside { open_interest: Some(1500), ..Default::default() };
+                        let beside = market_data::Beside {
+                            open_interest: Some(1500),
+                            ..market_data::Beside::default()
+                        };
                         market_data::write_depth(&prefix, quote, depth, &beside, recv, out);
                     }
-                    Mode::Bar => market_data::write_bar(&prefix, &Default::default(), out),
+                    Mode::Bar => market_data::write_bar(&prefix, &Bar::default(), out),
                 });
                 black_box(&out);
             });

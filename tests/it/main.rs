@@ -8,6 +8,7 @@ mod accounts;
 mod bad_input;
 mod books;
 mod consumer;
+mod interest;
 mod keys;
 mod kill;
 mod nights;
