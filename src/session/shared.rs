@@ -73,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) meters: Meters,
     /// Moves when a login brought a token for the interactive product, or a person ended it.
     pub(crate) interactive: watch::Sender<TokenEpoch>,
+    /// What the broker has confirmed to the feed.
+    carried: Mutex<Vec<InstrumentId>>,
     plane: Mutex<PlaneHandle>,
     memories: Mutex<[Option<Memory>; 2]>,
     epochs: AtomicU64,
@@ -86,6 +88,7 @@ impl Shared {
             gauge: Arc::default(),
             meters: Meters::new(&deps.account),
             interactive: watch::Sender::new(TokenEpoch(0)),
+            carried: Mutex::default(),
             memories: Mutex::default(),
             plane: Mutex::new(plane(deps.hub.publisher(deps.feed))),
             epochs: AtomicU64::new(0),
@@ -101,6 +104,15 @@ impl Shared {
     /// What log lines of this account stand in.
     pub(crate) fn span(&self) -> tracing::Span {
         tracing::info_span!(parent: None, "session", account = %self.deps.account)
+    }
+
+    /// The instruments that the broker sends data of.
+    pub(crate) fn carried(&self) -> Vec<InstrumentId> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_carried(&self, instruments: Vec<InstrumentId>) {
+        *self.carried.lock().unwrap_or_else(PoisonError::into_inner) = instruments;
     }
 
     /// What the last token actor knew of a product.
