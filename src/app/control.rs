@@ -11,10 +11,10 @@ use crate::clock::Clock;
 use crate::config::{ProcessEnv, Secrets};
 use crate::gateway::Census;
 use crate::gateway::control::{
-    AccountStatus, ConsumerCount, Control, FeedStatus, MasterStatus, Product, Refused, Rotation, Status,
-    TokenStatus,
+    AccountStatus, ConsumerCount, Control, FeedStatus, MarketSession, MasterStatus, Product, Refused,
+    Rotation, Status, TokenStatus,
 };
-use crate::market::{Calendar, Exchange, MarketPhase, Segment};
+use crate::market::{Calendar, Exchange, InstrumentId, MarketPhase, Master, MasterHandle, Segment};
 use crate::session::{self, MasterKeeper, SessionStatus, TokenError};
 use crate::token;
 use crate::token::cipher;
@@ -24,6 +24,7 @@ pub(super) struct Adapter {
     pub(super) broker: String,
     pub(super) sessions: Sessions,
     pub(super) master: MasterKeeper,
+    pub(super) names: MasterHandle,
     pub(super) tokens: TokenStore,
     pub(super) census: Census,
     pub(super) calendar: Calendar,
@@ -41,11 +42,12 @@ impl Control for Adapter {
                 phases.insert(phase.segment, phase);
             }
         }
-        let sessions: Vec<_> = self.sessions.iter().map(|member| (member, member.session.status())).collect();
+        let names = self.names.load();
         Status {
-            accounts: sessions
-                .iter()
-                .map(|(member, session)| account_status(&self.broker, member, session))
+            accounts: self
+                .sessions
+                .accounts()
+                .filter_map(|of_account| account_status(&self.broker, of_account, names.as_deref()))
                 .collect(),
             master: self.master.status().map(|master| MasterStatus {
                 instruments: master.instruments,
@@ -117,24 +119,65 @@ impl Control for Adapter {
     }
 }
 
-fn account_status(broker: &str, member: &Member, session: &SessionStatus) -> AccountStatus {
-    let failed = member.has_failed();
-    let mut account = AccountStatus {
-        name: member.session.account().to_owned(),
-        broker: broker.to_owned(),
-        failed,
-        market: token_status(&session.market),
-        interactive: token_status(&session.interactive),
-        feed: feed_status(&session.feed),
-    };
-    if failed {
-        // What the actors said last is no longer so, and they are not there to say otherwise.
-        account.market.next_login_at = None;
-        account.interactive.next_login_at = None;
-        account.feed.state = "stopped";
-        account.feed.reason = Some("given up after repeated internal failures".to_owned());
+/// The status of an account from its sessions, the first of which has both products.
+fn account_status(broker: &str, of_account: &[Member], names: Option<&Master>) -> Option<AccountStatus> {
+    let (first, more) = of_account.split_first()?;
+    let (session, feed) = shown(first);
+    let mut interactive = token_status(&session.interactive);
+    if first.has_failed() {
+        interactive.next_login_at = None;
     }
-    account
+    let more = more.iter().map(|member| {
+        let (session, feed) = shown(member);
+        MarketSession {
+            name: member.session.account().to_owned(),
+            failed: member.has_failed(),
+            market: market_status(member, &session),
+            feed,
+            instruments: carried(member, names),
+        }
+    });
+    Some(AccountStatus {
+        name: first.session.account().to_owned(),
+        broker: broker.to_owned(),
+        failed: first.has_failed(),
+        market: market_status(first, &session),
+        interactive,
+        feed,
+        instruments: carried(first, names),
+        more: more.collect(),
+    })
+}
+
+/// How a session stands, and its feed as it is to be shown.
+fn shown(member: &Member) -> (SessionStatus, FeedStatus) {
+    let session = member.session.status();
+    let mut feed = feed_status(&session.feed);
+    if member.has_failed() {
+        // What the actors said last is no longer so, and they are not there to say otherwise.
+        feed.state = "stopped";
+        feed.reason = Some("given up after repeated internal failures".to_owned());
+    }
+    (session, feed)
+}
+
+fn market_status(member: &Member, session: &SessionStatus) -> TokenStatus {
+    let mut market = token_status(&session.market);
+    if member.has_failed() {
+        market.next_login_at = None;
+    }
+    market
+}
+
+/// What a session carries, by name as far as the list in force knows it.
+fn carried(member: &Member, names: Option<&Master>) -> Vec<String> {
+    let name = |id: InstrumentId| match names.and_then(|names| names.name(id)) {
+        Some((exchange, symbol)) => format!("{exchange}:{symbol}"),
+        None => format!("{}:{}", id.segment.number(), id.code),
+    };
+    let mut names: Vec<_> = member.session.instruments().into_iter().map(name).collect();
+    names.sort_unstable();
+    names
 }
 
 const fn of_token(product: Product) -> token::Product {

@@ -182,7 +182,7 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
     // None waits for another: a session logs in after its start, in its own time.
     let sessions = Sessions::new((0..).map(FeedId).zip(upstreams).map(|(feed, upstream)| {
         session::start(session::Deps {
-            account: upstream.account,
+            account: upstream.name,
             broker: upstream.broker,
             tokens: tokens.at_broker(broker_name),
             ledger: ledger.clone(),
@@ -204,6 +204,7 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         broker: broker_name.to_owned(),
         sessions: sessions.clone(),
         master: keeper.clone(),
+        names: master.clone(),
         tokens,
         census: feed_port.census(),
         calendar,

@@ -1,4 +1,5 @@
-//! The sessions of all accounts as one: each runs and fails by itself, all stop together.
+//! The sessions of all accounts as one: each runs and fails by itself, all stop together. An account has one for
+//! each of its market-data app keys; the first, which has its name, alone has the interactive product.
 
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ use tracing::error;
 use crate::gateway::control::Refused;
 use crate::session::SessionHandle;
 
-/// One account's session.
+/// One session.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) session: SessionHandle,
@@ -23,6 +24,12 @@ pub(super) struct Member {
 }
 
 impl Member {
+    /// Whose it is: its name up to the slash, which no account's name has.
+    pub(super) fn account(&self) -> &str {
+        let name = self.session.account();
+        name.split_once('/').map_or(name, |(account, _)| account)
+    }
+
     /// Whether it has given up, while others may go on.
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
@@ -43,22 +50,34 @@ impl Sessions {
         self.0.iter()
     }
 
+    /// Those of each account together, the first one first.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = &[Member]> {
+        self.0.chunk_by(|one, next| one.account() == next.account())
+    }
+
     /// A handle of each.
     pub(super) fn handles(&self) -> Vec<SessionHandle> {
         self.iter().map(|member| member.session.clone()).collect()
     }
 
-    /// The account of this name. Without a name: the only one; of several none is meant rather than another.
-    pub(super) fn named(&self, account: Option<&str>) -> Result<&SessionHandle, Refused> {
-        let mut all = self.iter().map(|member| &member.session);
-        match (account, &*self.0) {
-            (Some(name), _) => all
+    /// The session of this name; an account's name is that of its first. Without a name: the first of the only
+    /// account; of several none is meant rather than another.
+    pub(super) fn named(&self, name: Option<&str>) -> Result<&SessionHandle, Refused> {
+        if let Some(name) = name {
+            let mut all = self.iter().map(|member| &member.session);
+            return all
                 .find(|session| session.account() == name)
-                .ok_or_else(|| Refused::NoAccount(name.to_owned())),
-            (None, [only]) => Ok(&only.session),
-            (None, _) => {
-                Err(Refused::WhichAccount(all.map(|session| session.account().to_owned()).collect()))
-            }
+                .ok_or_else(|| Refused::NoAccount(name.to_owned()));
+        }
+        let mut firsts: Vec<_> = self.accounts().filter_map(<[Member]>::first).collect();
+        match (firsts.pop(), firsts.is_empty()) {
+            (Some(only), true) => Ok(&only.session),
+            _ => Err(Refused::WhichAccount(
+                self.accounts()
+                    .filter_map(<[Member]>::first)
+                    .map(|first| first.account().to_owned())
+                    .collect(),
+            )),
         }
     }
 

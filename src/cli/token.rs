@@ -33,7 +33,7 @@ pub(super) enum Command {
 /// Which tokens a command is about.
 #[derive(Debug, Args)]
 pub(super) struct Target {
-    /// Whose [default: the only account]
+    /// Whose [default: the only account]; NAME is its first market-data app key, NAME/2 its second
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
     /// Which [default: both]

@@ -52,6 +52,17 @@ impl Account {
         Self { name: account, kind, profile, xts }
     }
 
+    /// The sessions that the account has with its broker, by market-data app key, the first being 1.
+    pub fn keys(&self) -> impl Iterator<Item = usize> + use<> {
+        let keys = if self.kind == BrokerKind::Xts { self.xts.market_keys } else { 1 };
+        1..=keys.min(xts::MAX_MARKET_KEYS)
+    }
+
+    /// What the session of a key is called in the store, in status and in metrics. No account's name has a slash.
+    pub fn session(&self, key: usize) -> String {
+        if key == 1 { self.name.clone() } else { format!("{}/{key}", self.name) }
+    }
+
     /// What is logged in for.
     pub fn products(&self) -> Vec<Product> {
         let interactive = self.kind == BrokerKind::Sim || self.xts.interactive;

@@ -2,7 +2,8 @@
 
 use super::problem::Problem;
 use super::secrets::{
-    INTERACTIVE_APP_KEY, INTERACTIVE_SECRET_KEY, MARKET_APP_KEY, MARKET_SECRET_KEY, Naming, Secrets, wrong,
+    INTERACTIVE_APP_KEY, INTERACTIVE_SECRET_KEY, MARKET_APP_KEY, MARKET_SECRET_KEY, Naming, Secrets,
+    numbered, wrong,
 };
 use super::{Account, BrokerKind, Config};
 use crate::broker::xts::{AppKey, Credentials};
@@ -94,12 +95,16 @@ pub(super) fn account(account: &Account) -> Vec<(&'static str, String)> {
 pub(super) fn secrets(accounts: &[Account], secrets: &Secrets) -> Vec<Problem> {
     let mut found = Vec::new();
     let none = Credentials::default();
-    let real: Vec<_> = accounts
-        .iter()
-        .filter(|account| account.kind == BrokerKind::Xts)
-        .map(|account| (account, secrets.xts.get(&account.name).unwrap_or(&none)))
-        .collect();
-    for (position, (account, credentials)) in real.iter().enumerate() {
+    // Every session; only the first of an account has the interactive product.
+    let sessions = |account: &'_ Account| account.keys().map(|key| account.session(key)).collect::<Vec<_>>();
+    let mut real: Vec<(&Account, usize, &Credentials)> = Vec::new();
+    for account in accounts.iter().filter(|account| account.kind == BrokerKind::Xts) {
+        let names = sessions(account);
+        real.extend(
+            (1..).zip(names).map(|(key, name)| (account, key, secrets.xts.get(&name).unwrap_or(&none))),
+        );
+    }
+    for (position, &(account, key, credentials)) in real.iter().enumerate() {
         let naming = Naming::of(&account.name, accounts);
         let mut needs = |secret: &str, why: &str| {
             let variable = naming.main(secret);
@@ -108,15 +113,17 @@ pub(super) fn secrets(accounts: &[Account], secrets: &Secrets) -> Vec<Problem> {
         };
         let several = accounts.len() > 1;
         if credentials.market.is_none() {
-            let why = if several {
+            let why = if key > 1 {
+                format!("the account {} has xts.market_keys = {}", account.name, account.xts.market_keys)
+            } else if several {
                 format!("the account {} logs in with it", account.name)
             } else {
                 "broker.kind = \"xts\" logs in with it".to_owned()
             };
-            needs(MARKET_APP_KEY, &why);
-            needs(MARKET_SECRET_KEY, &why);
+            needs(&numbered(MARKET_APP_KEY, key), &why);
+            needs(&numbered(MARKET_SECRET_KEY, key), &why);
         }
-        if account.xts.interactive && credentials.interactive.is_none() {
+        if key == 1 && account.xts.interactive && credentials.interactive.is_none() {
             let why = if several {
                 format!("the account {} needs it unless its xts.interactive = false", account.name)
             } else {
@@ -125,22 +132,24 @@ pub(super) fn secrets(accounts: &[Account], secrets: &Secrets) -> Vec<Problem> {
             needs(INTERACTIVE_APP_KEY, &why);
             needs(INTERACTIVE_SECRET_KEY, &why);
         }
-        for (earlier, theirs) in &real[..position] {
+        for &(earlier, their_key, theirs) in &real[..position] {
             if site(earlier) != site(account) {
                 continue;
             }
-            let both_trade = account.xts.interactive && earlier.xts.interactive;
+            let both_trade = key == 1 && their_key == 1 && account.xts.interactive && earlier.xts.interactive;
             for (secret, used, ours, theirs) in [
-                (MARKET_APP_KEY, true, &credentials.market, &theirs.market),
-                (INTERACTIVE_APP_KEY, both_trade, &credentials.interactive, &theirs.interactive),
+                (numbered(MARKET_APP_KEY, key), true, &credentials.market, &theirs.market),
+                (INTERACTIVE_APP_KEY.to_owned(), both_trade, &credentials.interactive, &theirs.interactive),
             ] {
                 if used && same_key(ours.as_ref(), theirs.as_ref()) {
                     // XTS keeps one session per app key (Symphony's API documentation; seen live).
-                    let name = &earlier.name;
-                    let what = format!(
-                        "is the app key of the account {name} too; each login would end the other's session"
-                    );
-                    found.push(wrong(&naming.main(secret), what));
+                    let whose = if earlier.name == account.name {
+                        format!("is the app key in {} too", naming.main(&numbered(MARKET_APP_KEY, their_key)))
+                    } else {
+                        format!("is the app key of the account {} too", earlier.name)
+                    };
+                    let what = format!("{whose}; each login would end the other's session");
+                    found.push(wrong(&naming.main(&secret), what));
                 }
             }
         }

@@ -94,14 +94,15 @@ impl Config {
         sim::Settings { accounts: self.sim.accounts.max(needed), ..self.sim.clone() }
     }
 
-    /// Reads an account's secrets anew: files may have changed while the process runs.
+    /// Reads the secrets of an account's session anew (`key` as in [`Account::keys`]): files may have changed
+    /// while the process runs.
     ///
     /// # Errors
     /// Halves of a pair, and files that cannot be read.
-    pub fn credentials(&self, account: &str, env: &dyn Env) -> Result<Credentials, Problems> {
+    pub fn credentials(&self, account: &str, key: usize, env: &dyn Env) -> Result<Credentials, Problems> {
         let mut problems = Vec::new();
         let naming = secrets::Naming::of(account, &self.accounts);
-        let credentials = secrets::credentials(env, &naming, &mut problems);
+        let credentials = secrets::credentials(env, &naming, key, &mut problems);
         Problems::none_or(problems)?;
         Ok(credentials)
     }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::accounts::{self, Account};
 use super::env::{Env, PREFIX};
 use super::problem::{Place, Problem, Problems};
-use crate::broker::xts::{AppKey, Credentials};
+use crate::broker::xts::{self, AppKey, Credentials};
 use crate::secret::{Secret, file};
 
 // What the variables of an account's secrets end with.
@@ -28,7 +28,7 @@ const UNNAMED: &str = "DEFAULT";
 /// Every secret there is.
 #[derive(Clone, Debug, Default)]
 pub struct Secrets {
-    /// For the broker's logins, by account.
+    /// For the broker's logins, by the session's name: [`Account::session`].
     pub xts: BTreeMap<String, Credentials>,
     /// One key, or several separated by commas; `None`: the data directory's own.
     pub fernet_key: Option<Secret>,
@@ -70,20 +70,49 @@ fn short_name(secret: &str) -> String {
     format!("{PREFIX}{secret}")
 }
 
-/// The account's part in the name of a secret's variable, or of the one that names its file: empty for a short
-/// name, `None` for a variable of another kind.
-fn part_of(variable: &str) -> Option<&str> {
+/// What the variables of a market-data app key's secrets end with.
+pub(super) fn numbered(secret: &str, key: usize) -> String {
+    if key == 1 { secret.to_owned() } else { format!("{secret}_{key}") }
+}
+
+/// The name of a secret's variable, or of the one that names its file, in parts.
+struct Parts<'a> {
+    /// The account's; empty for a short name.
+    account: &'a str,
+    /// What it ends with, the number aside.
+    secret: &'static str,
+    /// The number of a market-data app key as it stands there.
+    number: Option<&'a str>,
+}
+
+/// `None` for a variable of another kind.
+fn parts_of(variable: &str) -> Option<Parts<'_>> {
     let rest = variable.strip_prefix(PREFIX)?;
     let rest = rest.strip_suffix("_FILE").unwrap_or(rest);
-    OF_ACCOUNT.iter().find_map(|secret| match rest.strip_suffix(secret)? {
-        "" => Some(""),
-        part => part.strip_suffix('_').filter(|part| !part.is_empty()),
-    })
+    let of = |rest: &'_ str, secrets: &[&'static str]| {
+        secrets.iter().find_map(|secret| Some((rest.strip_suffix(secret)?.len(), *secret)))
+    };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (length, secret, number) = match rest.rsplit_once('_').filter(|(_, last)| is_number(last)) {
+        Some((head, number)) => {
+            let (length, secret) = of(head, &[MARKET_APP_KEY, MARKET_SECRET_KEY])?;
+            (length, secret, Some(number))
+        }
+        None => {
+            let (length, secret) = of(rest, &OF_ACCOUNT)?;
+            (length, secret, None)
+        }
+    };
+    let account = match &rest[..length] {
+        "" => "",
+        part => part.strip_suffix('_').filter(|part| !part.is_empty())?,
+    };
+    Some(Parts { account, secret, number })
 }
 
 /// Whether a variable has the name of some account's secret.
 pub(super) fn is_variable(name: &str) -> bool {
-    part_of(name).is_some()
+    parts_of(name).is_some()
 }
 
 impl Secrets {
@@ -101,10 +130,13 @@ impl Secrets {
 
 /// Reads them all. Halves of a pair and unreadable files are problems; absence is not.
 pub(super) fn read(env: &dyn Env, accounts: &[Account], problems: &mut Vec<Problem>) -> Secrets {
-    let of = |account: &Account, problems: &mut _| {
-        (account.name.clone(), credentials(env, &Naming::of(&account.name, accounts), problems))
-    };
-    let xts = accounts.iter().map(|account| of(account, problems)).collect();
+    let mut xts = BTreeMap::new();
+    for account in accounts {
+        let naming = Naming::of(&account.name, accounts);
+        for key in account.keys() {
+            xts.insert(account.session(key), credentials(env, &naming, key, problems));
+        }
+    }
     let fernet_key = fernet_key(env, problems);
     Secrets { xts, fernet_key }
 }
@@ -127,8 +159,18 @@ fn fernet_key(env: &dyn Env, problems: &mut Vec<Problem>) -> Option<Secret> {
     fernet_key
 }
 
-/// The secrets of one account.
-pub(super) fn credentials(env: &dyn Env, naming: &Naming, problems: &mut Vec<Problem>) -> Credentials {
+/// The secrets of an account's session. Only the first has the interactive product.
+pub(super) fn credentials(
+    env: &dyn Env,
+    naming: &Naming,
+    key: usize,
+    problems: &mut Vec<Problem>,
+) -> Credentials {
+    if key > 1 {
+        let (app_key, secret) = (numbered(MARKET_APP_KEY, key), numbered(MARKET_SECRET_KEY, key));
+        let market = pair(env, naming, &app_key, &secret, problems);
+        return Credentials { market, ..Credentials::default() };
+    }
     Credentials {
         market: pair(env, naming, MARKET_APP_KEY, MARKET_SECRET_KEY, problems),
         interactive: pair(env, naming, INTERACTIVE_APP_KEY, INTERACTIVE_SECRET_KEY, problems),
@@ -147,23 +189,52 @@ pub(super) fn stray(env: &dyn Env, accounts: &[Account], real: bool) -> Vec<Prob
         several => format!("the accounts are {}", several.join(", ")),
     };
     let variables = env.ours().into_iter().flatten().filter(|(_, text)| !text.trim().is_empty());
-    let complaint = |(name, _): (String, String)| match part_of(&name)? {
-        "" if !real || accounts.iter().any(|account| short(&account)) => None,
-        "" => {
-            let secret = name.strip_prefix(PREFIX).unwrap_or(&name);
-            let whole: Vec<_> = taken.iter().map(|part| format!("{PREFIX}{part}_{secret}")).collect();
-            let what = format!(
-                "without a name it is the account default's, and there is none; say whose it is: {}",
-                whole.join(" or ")
-            );
-            Some(wrong(&name, what))
-        }
-        part if taken.iter().any(|taken| taken == part) => None,
-        part => {
-            Some(wrong(&name, format!("there is no account with the variables {PREFIX}{part}_…; {named}")))
+    let complaint = |(name, _): (String, String)| {
+        let parts = parts_of(&name)?;
+        match parts.account {
+            "" if !real => None,
+            "" if accounts.iter().any(|account| short(&account)) => {
+                beyond(&name, &parts, accounts.iter().find(short)?)
+            }
+            "" => {
+                let secret = name.strip_prefix(PREFIX).unwrap_or(&name);
+                let whole: Vec<_> = taken.iter().map(|part| format!("{PREFIX}{part}_{secret}")).collect();
+                let what = format!(
+                    "without a name it is the account default's, and there is none; say whose it is: {}",
+                    whole.join(" or ")
+                );
+                Some(wrong(&name, what))
+            }
+            part => match taken.iter().position(|taken| taken == part) {
+                Some(at) if real => beyond(&name, &parts, &accounts[at]),
+                Some(_) => None,
+                None => Some(wrong(
+                    &name,
+                    format!("there is no account with the variables {PREFIX}{part}_…; {named}"),
+                )),
+            },
         }
     };
     variables.filter_map(complaint).collect()
+}
+
+/// What is wrong with the number in the name of an account's variable.
+fn beyond(name: &str, parts: &Parts<'_>, account: &Account) -> Option<Problem> {
+    let text = parts.number?;
+    let keys = account.keys().count();
+    let number: usize = text.parse().unwrap_or(usize::MAX);
+    if text.starts_with('0') || number < 2 {
+        return Some(wrong(name, format!("the first key is called …{} without a number", parts.secret)));
+    }
+    let so_many = if keys == 1 { "one key".to_owned() } else { format!("{keys} keys") };
+    (number > keys).then(|| {
+        let what = format!(
+            "is set, but the account {} has {so_many} for market data; xts.market_keys says how many (at most {})",
+            account.name,
+            xts::MAX_MARKET_KEYS
+        );
+        wrong(name, what)
+    })
 }
 
 fn pair(

@@ -212,10 +212,10 @@ fn secrets_come_from_variables_or_files() {
 
     // Files are read anew when asked, and what is wrong with them then is said and not taken.
     fs::write(&file, "Efgh456$zw").unwrap();
-    let again = config.credentials("default", &variables(&env)).unwrap();
+    let again = config.credentials("default", 1, &variables(&env)).unwrap();
     assert_eq!(again.market.unwrap().secret.expose(), "Efgh456$zw");
     fs::remove_file(&file).unwrap();
-    let gone = config.credentials("default", &variables(&env)).unwrap_err().to_string();
+    let gone = config.credentials("default", 1, &variables(&env)).unwrap_err().to_string();
     assert!(gone.contains("TICKGATE_XTS_MARKET_SECRET_KEY_FILE"), "{gone}");
 }
 

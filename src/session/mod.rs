@@ -43,7 +43,7 @@ pub use spread::Spread;
 pub use status::{FeedStatus, MasterStatus, SessionStatus, TokenStatus};
 
 use crate::hub::FeedState;
-use crate::market::MarketPhase;
+use crate::market::{InstrumentId, MarketPhase};
 use crate::session::messages::{Asker, GetToken, Granted, Reconnect, Refresh, Report, Revoke, Stop};
 use crate::session::shared::Shared;
 use crate::session::supervise::{AbortOnDrop, ChildGuard, Obituary, RestartBudget, start_in};
@@ -209,7 +209,12 @@ impl SessionHandle {
         self.shared.gauge.phases()
     }
 
-    /// The account's name.
+    /// The instruments that this session has subscribed at the broker: confirmed, and perhaps no longer wanted.
+    pub fn instruments(&self) -> Vec<InstrumentId> {
+        self.shared.carried()
+    }
+
+    /// The session's name: the account's, or with a slash and a number that of a further app key of it.
     pub fn account(&self) -> &str {
         &self.shared.deps.account
     }

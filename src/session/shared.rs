@@ -84,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) in_flight: InFlight,
     /// Where what must go on runs, whoever asked for it.
     pub(crate) runtime: tokio::runtime::Handle,
+    /// What the broker has confirmed to the feed.
+    carried: Mutex<Vec<InstrumentId>>,
     plane: Mutex<PlaneHandle>,
     memories: Mutex<[Option<Memory>; 2]>,
     epochs: AtomicU64,
@@ -97,6 +99,7 @@ impl Shared {
             gauge: Arc::default(),
             meters: Meters::new(&deps.account),
             interactive: watch::Sender::new(TokenEpoch(0)),
+            carried: Mutex::default(),
             memories: Mutex::default(),
             orders: Follower::new(&deps.account),
             marks: Marks::new(deps.seed.wrapping_add(808)),
@@ -116,6 +119,15 @@ impl Shared {
     /// What log lines of this account stand in.
     pub(crate) fn span(&self) -> tracing::Span {
         tracing::info_span!(parent: None, "session", account = %self.deps.account)
+    }
+
+    /// The instruments that the broker sends data of.
+    pub(crate) fn carried(&self) -> Vec<InstrumentId> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_carried(&self, instruments: Vec<InstrumentId>) {
+        *self.carried.lock().unwrap_or_else(PoisonError::into_inner) = instruments;
     }
 
     /// What the last token actor knew of a product.

@@ -13,6 +13,7 @@ mod keys;
 mod kill;
 mod nights;
 mod peers;
+mod pooling;
 mod readiness;
 mod replaced;
 mod rig;

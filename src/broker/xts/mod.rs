@@ -32,7 +32,7 @@ use rustls::ClientConfig;
 use tokio::sync::Mutex;
 
 pub use profiles::Profile;
-pub use settings::{AppKey, Credentials, LoginKind, Settings};
+pub use settings::{AppKey, Credentials, LoginKind, MAX_MARKET_KEYS, Settings};
 
 use crate::broker::{
     AccountFeed, Broker, Error, Feed, FoundInstrument, Limits, Login, MasterText, SegmentStatus, Subscribed,

@@ -13,6 +13,9 @@ use crate::secret::Secret;
 /// The client of a *pro* dealer, who trades for the firm's own account.
 pub(super) const MASKED_CLIENT: &str = "*****";
 
+/// The most market-data app keys of one account.
+pub const MAX_MARKET_KEYS: usize = 8;
+
 /// How the interactive product logs in; the market product always logs in directly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -52,6 +55,8 @@ pub struct Settings {
     pub client_id: String,
     /// Subscriptions (instrument and message code) that one app key may hold, as granted.
     pub max_subscriptions: usize,
+    /// Market-data app keys of the account. Each has an adapter of its own, so that one adapter makes nothing of it.
+    pub market_keys: usize,
     /// Instruments in one subscription or quotes call.
     pub max_per_request: usize,
     /// Engine.IO revision asked for: 3 or 4. Every server seen speaks 3 whatever is asked.
@@ -107,6 +112,7 @@ impl Default for Settings {
             interactive: true,
             client_id: String::new(),
             max_subscriptions: 50,
+            market_keys: 1,
             max_per_request: 50,
             engine_io: 3,
             ca_file: PathBuf::new(),
@@ -163,6 +169,9 @@ impl Settings {
         }
         if !matches!(self.engine_io, 3 | 4) {
             found.push(("engine_io", "must be 3 or 4".to_owned()));
+        }
+        if !(1..=MAX_MARKET_KEYS).contains(&self.market_keys) {
+            found.push(("market_keys", format!("must be from 1 to {MAX_MARKET_KEYS}")));
         }
         for (key, value) in [
             ("max_subscriptions", self.max_subscriptions as u64),

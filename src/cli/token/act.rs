@@ -1,7 +1,7 @@
 //! `tickgate token refresh` and `revoke`. Not the login or the logout themselves; those are the server's.
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Target;
 use crate::cli::address::Server;
@@ -35,8 +35,16 @@ pub(super) async fn revoke(target: &Target, loaded: &Loaded) -> anyhow::Result<u
 
 async fn on_server(server: &Server, target: &Target, path: &str) -> anyhow::Result<u8> {
     let status = server.request(Method::GET, "/v1/status", None).await?;
-    let accounts: Vec<String> =
-        status["accounts"].as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect();
+    let of = |(name, account): (&String, &Value)| {
+        let sessions = account["sessions"].as_array().into_iter().flatten();
+        let mut names: Vec<_> =
+            sessions.filter_map(|session| session["name"].as_str()).map(str::to_owned).collect();
+        if names.is_empty() {
+            names.push(name.clone());
+        }
+        names
+    };
+    let accounts = status["accounts"].as_object().into_iter().flatten().flat_map(of).collect();
     let Some(account) = the_account(target, accounts) else { return Ok(USAGE) };
     let mut failed = false;
     for product in target.products() {
@@ -106,16 +114,21 @@ async fn revoke_in_store(target: &Target, loaded: &Loaded) -> anyhow::Result<u8>
     Ok(SUCCESS)
 }
 
-/// The account meant; says so if that cannot be told.
-fn the_account(target: &Target, mut accounts: Vec<String>) -> Option<String> {
+/// The session meant, out of all (`NAME`, `NAME/2`); says so if that cannot be told.
+fn the_account(target: &Target, accounts: Vec<String>) -> Option<String> {
     match &target.account {
         Some(name) if accounts.contains(name) => Some(name.clone()),
         Some(name) => {
             say(&format!("there is no account {name}; there are: {}", accounts.join(", ")));
             None
         }
-        None if accounts.len() == 1 => accounts.pop(),
         None => {
+            let mut firsts: Vec<_> = accounts.iter().filter_map(|name| name.split('/').next()).collect();
+            firsts.sort_unstable();
+            firsts.dedup();
+            if let [only] = firsts[..] {
+                return Some(only.to_owned());
+            }
             say(&format!("there are several accounts; name one with --account: {}", accounts.join(", ")));
             None
         }

@@ -92,11 +92,21 @@ fn remarks(token: &Value) -> Vec<String> {
     remarks
 }
 
-/// `{account: {product: {…}}}` from `/v1/status`.
+/// `{session: {product: {…}}}` from `/v1/status`.
 async fn from_server(server: &Server) -> anyhow::Result<Value> {
     let status = server.request(Method::GET, "/v1/status", None).await?;
     let accounts = status["accounts"].as_object().cloned().unwrap_or_default();
-    Ok(accounts.into_iter().map(|(name, mut account)| (name, account["token"].take())).collect())
+    let mut tokens = serde_json::Map::new();
+    for (name, mut account) in accounts {
+        // The first session's is the account's own.
+        for session in account["sessions"].as_array_mut().into_iter().flatten().skip(1) {
+            if let Some(name) = session["name"].as_str().map(str::to_owned) {
+                tokens.insert(name, session["token"].take());
+            }
+        }
+        tokens.insert(name, account["token"].take());
+    }
+    Ok(tokens.into())
 }
 
 /// The same from the store; what only a running server knows is left out.

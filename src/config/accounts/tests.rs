@@ -294,3 +294,96 @@ fn a_profile_that_is_none_and_one_of_the_simulator_are_named_where_they_stand() 
         "{found}"
     );
 }
+
+const POOL: &str = "[broker]\nkind = \"xts\"\n[broker.xts]\nmarket_keys = 2\n";
+
+/// A further pair of market-data keys.
+fn further(part: &str, number: &str) -> [(String, String); 2] {
+    ["APP_KEY", "SECRET_KEY"].map(|secret| {
+        let name = format!("TICKGATE_{part}XTS_MARKET_{secret}_{number}");
+        (name.clone(), name)
+    })
+}
+
+#[test]
+fn an_accounts_further_market_keys_are_sessions_of_their_own() {
+    let text = "[broker]\nkind = \"xts\"\nxts = { market_keys = 2 }\n[[accounts]]\nname = \"default\"\n\
+                [[accounts]]\nname = \"bob\"\nxts = { market_keys = 3 }\n";
+    let mut env = keys_of(&["", "BOB_"]);
+    env.extend(further("", "2").into_iter().chain(further("BOB_", "2")).chain(further("BOB_", "3")));
+    let (config, secrets) = check(text, &env).unwrap_or_else(|problems| panic!("{problems}"));
+    let names: Vec<_> = secrets.xts.keys().map(String::as_str).collect();
+    assert_eq!(names, ["bob", "bob/2", "bob/3", "default", "default/2"]);
+    let third = &secrets.xts["bob/3"];
+    let pair = third.market.as_ref().unwrap();
+    assert_eq!(
+        (pair.key.expose(), pair.secret.expose()),
+        ("TICKGATE_BOB_XTS_MARKET_APP_KEY_3", "TICKGATE_BOB_XTS_MARKET_SECRET_KEY_3")
+    );
+    assert_eq!((&third.interactive, &third.access_token), (&None, &None));
+    assert!(secrets.xts["bob"].interactive.is_some());
+    assert!(!format!("{secrets:?}").contains("_SECRET_KEY_3"), "{secrets:?}");
+    let env: Vec<_> = env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(&config.credentials("bob", 3, &variables(&env)).unwrap(), third);
+}
+
+#[test]
+fn a_further_keys_secret_may_stand_in_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("secret");
+    crate::store::private::write(&path, "from the file").unwrap();
+    let mut env = keys_of(&[""]);
+    env.push(further("", "2")[0].clone());
+    env.push(("TICKGATE_XTS_MARKET_SECRET_KEY_2_FILE".to_owned(), path.display().to_string()));
+    let secrets = check(POOL, &env).unwrap_or_else(|problems| panic!("{problems}")).1;
+    assert_eq!(secrets.xts["default/2"].market.as_ref().unwrap().secret.expose(), "from the file");
+}
+
+#[test]
+fn every_problem_with_further_keys_is_named_by_its_variable() {
+    let missing = complaints_of(POOL, &keys_of(&[""]));
+    assert_eq!(missing.len(), 2, "{missing:?}");
+    assert_eq!(
+        missing[0],
+        "environment TICKGATE_XTS_MARKET_APP_KEY_2: is not set (nor TICKGATE_XTS_MARKET_APP_KEY_2_FILE); the account default has xts.market_keys = 2"
+    );
+    let mut half = keys_of(&[""]);
+    half.push(further("", "2")[0].clone());
+    assert_eq!(
+        complaints_of(POOL, &half),
+        ["environment TICKGATE_XTS_MARKET_SECRET_KEY_2: is not set, but TICKGATE_XTS_MARKET_APP_KEY_2 is"]
+    );
+    let mut same = keys_of(&[""]);
+    same.extend(further("", "2"));
+    let first = same[0].1.clone();
+    same[4].1 = first;
+    assert_eq!(
+        complaints_of(POOL, &same),
+        [
+            "environment TICKGATE_XTS_MARKET_APP_KEY_2: is the app key in TICKGATE_XTS_MARKET_APP_KEY too; each login would end the other's session"
+        ]
+    );
+    let mut beyond = keys_of(&[""]);
+    for number in ["2", "3", "1", "02"] {
+        beyond.extend(further("", number));
+    }
+    let found = complaints_of(POOL, &beyond).join("\n");
+    for (variable, what) in [
+        (
+            "APP_KEY_3",
+            "is set, but the account default has 2 keys for market data; xts.market_keys says how many",
+        ),
+        ("SECRET_KEY_3", "is set, but the account default has 2 keys"),
+        ("APP_KEY_1", "the first key is called …XTS_MARKET_APP_KEY without a number"),
+        ("SECRET_KEY_02", "the first key is called …XTS_MARKET_SECRET_KEY without a number"),
+    ] {
+        assert!(found.contains(&format!("environment TICKGATE_XTS_MARKET_{variable}: {what}")), "{found}");
+    }
+    // The simulator takes none.
+    assert!(check("", &beyond).is_ok());
+    for number in ["0", "9"] {
+        let text = POOL.replace('2', number);
+        let found = complaints_of(&text, &keys_of(&[""])).join("\n");
+        assert!(found.contains("config.toml:4: broker.xts.market_keys: must be from 1 to 8"), "{found}");
+    }
+}

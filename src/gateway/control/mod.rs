@@ -142,6 +142,25 @@ pub struct AccountStatus {
     pub interactive: TokenStatus,
     /// The live feed.
     pub feed: FeedStatus,
+    /// The instruments that this feed carries, as `NSE:RELIANCE`.
+    pub instruments: Vec<String>,
+    /// Its sessions beside this one: one for each further market-data app key.
+    pub more: Vec<MarketSession>,
+}
+
+/// The session of a further market-data app key of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MarketSession {
+    /// Its name in the store and in metrics: the account's, a slash, and the key's number.
+    pub name: String,
+    /// As the account's.
+    pub failed: bool,
+    /// The market-data token.
+    pub market: TokenStatus,
+    /// The live feed.
+    pub feed: FeedStatus,
+    /// The instruments that this feed carries.
+    pub instruments: Vec<String>,
 }
 
 /// One token. Never the token itself.
@@ -220,15 +239,20 @@ pub struct Readiness {
 }
 
 impl Status {
-    /// Whether consumers can get live data: at least one account has a valid market token and a live feed, and
-    /// instruments are known.
+    /// Whether consumers can get live data: at least one session of an account has a valid market token and a live
+    /// feed, and instruments are known.
     pub fn readiness(&self) -> Readiness {
         let mut unwell = Vec::new();
         let mut serving = 0;
         for account in &self.accounts {
-            let before = unwell.len();
-            account.note_unwell(&mut unwell);
-            serving += usize::from(unwell.len() == before);
+            let first = (account.name.as_str(), account.failed, &account.market, &account.feed);
+            let more =
+                account.more.iter().map(|more| (more.name.as_str(), more.failed, &more.market, &more.feed));
+            for (name, failed, market, feed) in std::iter::once(first).chain(more) {
+                let before = unwell.len();
+                note_unwell(name, failed, market, feed, &mut unwell);
+                serving += usize::from(unwell.len() == before);
+            }
         }
         if self.accounts.is_empty() {
             unwell.push("no account is running".to_owned());
@@ -240,21 +264,19 @@ impl Status {
     }
 }
 
-impl AccountStatus {
-    fn note_unwell(&self, unwell: &mut Vec<String>) {
-        let name = &self.name;
-        if self.failed {
-            unwell.push(format!("account {name}: it has given up after repeated internal failures"));
-            return;
-        }
-        let why = |why: Option<&String>| why.map(|why| format!(" ({why})")).unwrap_or_default();
-        if self.market.state != "valid" {
-            let why = why(self.market.last_refusal.as_ref());
-            unwell.push(format!("account {name}: market token is {}{why}", self.market.state));
-        }
-        if self.feed.state != "live" {
-            let why = why(self.feed.reason.as_ref());
-            unwell.push(format!("account {name}: feed is {}{why}", self.feed.state));
-        }
+/// What is not well with a session.
+fn note_unwell(name: &str, failed: bool, market: &TokenStatus, feed: &FeedStatus, unwell: &mut Vec<String>) {
+    if failed {
+        unwell.push(format!("account {name}: it has given up after repeated internal failures"));
+        return;
+    }
+    let why = |why: Option<&String>| why.map(|why| format!(" ({why})")).unwrap_or_default();
+    if market.state != "valid" {
+        let why = why(market.last_refusal.as_ref());
+        unwell.push(format!("account {name}: market token is {}{why}", market.state));
+    }
+    if feed.state != "live" {
+        let why = why(feed.reason.as_ref());
+        unwell.push(format!("account {name}: feed is {}{why}", feed.state));
     }
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::answer::Failure;
 use super::{Shared, guard};
 use crate::clock::UnixNanos;
-use crate::gateway::control::{AccountStatus, Status, TokenStatus};
+use crate::gateway::control::{AccountStatus, FeedStatus, Status, TokenStatus};
 use crate::market::MarketPhase;
 use crate::telemetry::metrics as names;
 
@@ -41,6 +41,22 @@ struct Account<'a> {
     state: &'static str,
     token: Tokens<'a>,
     feed: Feed<'a>,
+    /// One for each market-data app key; the first is what stands above.
+    sessions: Vec<Session<'a>>,
+}
+
+#[derive(Serialize)]
+struct Session<'a> {
+    name: &'a str,
+    state: &'static str,
+    token: MarketToken<'a>,
+    feed: Feed<'a>,
+    instruments: &'a [String],
+}
+
+#[derive(Serialize)]
+struct MarketToken<'a> {
+    market: Token<'a>,
 }
 
 #[derive(Serialize)]
@@ -128,26 +144,50 @@ impl<'a> Phase<'a> {
 
 impl<'a> Account<'a> {
     fn new(account: &'a AccountStatus, now: UnixNanos) -> Self {
-        let feed = &account.feed;
+        let first = Session {
+            name: &account.name,
+            state: life(account.failed),
+            token: MarketToken { market: Token::new(&account.market, now) },
+            feed: Feed::new(&account.feed, now),
+            instruments: &account.instruments,
+        };
+        let more = account.more.iter().map(|session| Session {
+            name: &session.name,
+            state: life(session.failed),
+            token: MarketToken { market: Token::new(&session.market, now) },
+            feed: Feed::new(&session.feed, now),
+            instruments: &session.instruments,
+        });
         Self {
             broker: &account.broker,
-            state: if account.failed { "failed" } else { "running" },
+            state: life(account.failed),
             token: Tokens {
                 market: Token::new(&account.market, now),
                 interactive: Token::new(&account.interactive, now),
             },
-            feed: Feed {
-                state: feed.state,
-                since: feed.since.in_india(),
-                generation: feed.generation,
-                last_tick_age_ms: feed.last_tick_at.map(|at| now.since(at).as_millis() as u64),
-                reconnects: feed.reconnects,
-                reason: feed.reason.as_deref(),
-                subscriptions: Subscriptions {
-                    wanted: feed.wanted,
-                    confirmed: feed.confirmed,
-                    rejected: feed.rejected,
-                },
+            feed: Feed::new(&account.feed, now),
+            sessions: std::iter::once(first).chain(more).collect(),
+        }
+    }
+}
+
+const fn life(failed: bool) -> &'static str {
+    if failed { "failed" } else { "running" }
+}
+
+impl<'a> Feed<'a> {
+    fn new(feed: &'a FeedStatus, now: UnixNanos) -> Self {
+        Self {
+            state: feed.state,
+            since: feed.since.in_india(),
+            generation: feed.generation,
+            last_tick_age_ms: feed.last_tick_at.map(|at| now.since(at).as_millis() as u64),
+            reconnects: feed.reconnects,
+            reason: feed.reason.as_deref(),
+            subscriptions: Subscriptions {
+                wanted: feed.wanted,
+                confirmed: feed.confirmed,
+                rejected: feed.rejected,
             },
         }
     }
@@ -191,15 +231,23 @@ pub(super) async fn metrics(
             .set(phase.code as f64);
     }
     for account in status.accounts {
-        for (product, token) in [("market", &account.market), ("interactive", &account.interactive)] {
+        let more = account.more.iter().flat_map(|more| [(&more.name, "market", &more.market)]);
+        let tokens = [
+            (&account.name, "market", &account.market),
+            (&account.name, "interactive", &account.interactive),
+        ];
+        for (name, product, token) in tokens.into_iter().chain(more) {
             if let Some(end) = token.expires_at {
-                ::metrics::gauge!(names::TOKEN_EXPIRY, "account" => account.name.clone(), "product" => product)
+                ::metrics::gauge!(names::TOKEN_EXPIRY, "account" => name.clone(), "product" => product)
                     .set(end.since(now).as_secs_f64());
             }
         }
-        if let Some(at) = account.feed.last_tick_at {
-            ::metrics::gauge!(names::FEED_LAST_TICK_AGE, "account" => account.name.clone())
-                .set(now.since(at).as_secs_f64());
+        let more = account.more.iter().map(|more| (&more.name, &more.feed));
+        for (name, feed) in std::iter::once((&account.name, &account.feed)).chain(more) {
+            if let Some(at) = feed.last_tick_at {
+                ::metrics::gauge!(names::FEED_LAST_TICK_AGE, "account" => name.clone())
+                    .set(now.since(at).as_secs_f64());
+            }
         }
     }
     let kind = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");

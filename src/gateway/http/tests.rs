@@ -146,6 +146,8 @@ fn live() -> Status {
                 rejected: 1,
                 reason: None,
             },
+            instruments: vec!["NSE:RELIANCE".to_owned()],
+            more: Vec::new(),
         }],
         master: Some(MasterStatus { instruments: 243, loaded_at: NOW, bad_rows: 1 }),
         consumers: ConsumerCount { count: 7, slow: 1 },

@@ -346,6 +346,8 @@ impl StreamActor {
             status.feed = next;
             changed
         });
+        self.shared
+            .set_carried(self.plan.confirmed().into_iter().map(|(instrument, _)| instrument).collect());
         self.shared.meters.subscriptions(counts);
         self.shared.meters.feed_up.set(f64::from(u8::from(matches!(state, State::Live { .. }))));
         let hub = &self.shared.deps.hub;
