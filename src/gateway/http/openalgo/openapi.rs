@@ -60,7 +60,7 @@ fn described(endpoint: &Endpoint) -> Value {
                 "type": "object", "required": required, "properties": members,
             }}},
         },
-        "responses": responses(json!({"application/json": {"schema": {"$ref": "#/components/schemas/Success"}}})),
+        "responses": responses(&json!({"application/json": {"schema": {"$ref": "#/components/schemas/Success"}}})),
     })
 }
 
@@ -115,7 +115,7 @@ fn member(name: &str) -> Value {
     }
 }
 
-fn responses(content: Value) -> Value {
+fn responses(content: &Value) -> Value {
     let error = json!({
         "description": "What is wrong.",
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
@@ -123,7 +123,7 @@ fn responses(content: Value) -> Value {
     json!({"200": {"description": "It was done.", "content": content}, "default": error})
 }
 
-fn parameter(name: &str, place: &str, required: bool, schema: Value) -> Value {
+fn parameter(name: &str, place: &str, required: bool, schema: &Value) -> Value {
     json!({"name": name, "in": place, "required": required, "schema": schema})
 }
 
@@ -136,11 +136,11 @@ fn instruments() -> Value {
         "operationId": "instruments",
         "summary": "The instrument list, or an exchange's.",
         "parameters": [
-            parameter("apikey", "query", true, member("apikey")),
-            parameter("exchange", "query", false, member("exchange")),
-            parameter("format", "query", false, json!({"type": "string", "enum": ["json", "csv"]})),
+            parameter("apikey", "query", true, &member("apikey")),
+            parameter("exchange", "query", false, &member("exchange")),
+            parameter("format", "query", false, &json!({"type": "string", "enum": ["json", "csv"]})),
         ],
-        "responses": responses(both),
+        "responses": responses(&both),
     }})
 }
 
@@ -153,14 +153,14 @@ fn ticker() -> Value {
         "operationId": "ticker",
         "summary": "Bars of an instrument.",
         "parameters": [
-            parameter("name", "path", true, json!({"type": "string", "description": "EXCHANGE:SYMBOL"})),
-            parameter("apikey", "query", true, member("apikey")),
-            parameter("interval", "query", false, member("interval")),
-            parameter("from", "query", false, member("start_date")),
-            parameter("to", "query", false, member("end_date")),
-            parameter("format", "query", false, json!({"type": "string", "enum": ["json", "txt"]})),
+            parameter("name", "path", true, &json!({"type": "string", "description": "EXCHANGE:SYMBOL"})),
+            parameter("apikey", "query", true, &member("apikey")),
+            parameter("interval", "query", false, &member("interval")),
+            parameter("from", "query", false, &member("start_date")),
+            parameter("to", "query", false, &member("end_date")),
+            parameter("format", "query", false, &json!({"type": "string", "enum": ["json", "txt"]})),
         ],
-        "responses": responses(both),
+        "responses": responses(&both),
     }})
 }
 

@@ -93,6 +93,19 @@ async fn interest(asked: &Asked, mut ids: Vec<InstrumentId>) -> HashMap<Instrume
     interest.collect()
 }
 
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Entry<'a> {
+    Failed(Value),
+    Found { symbol: &'a str, exchange: &'a str, data: Box<QuoteData> },
+}
+
+#[derive(Serialize)]
+struct Results<'a> {
+    status: &'static str,
+    results: Vec<Entry<'a>>,
+}
+
 pub(super) async fn multiquotes(asked: &Asked) -> Result<Reply, Failed> {
     let wrong = |what: String| {
         let mut wanted = Wanted::of(&asked.body);
@@ -130,13 +143,6 @@ pub(super) async fn multiquotes(asked: &Asked) -> Result<Reply, Failed> {
     ids.dedup();
     let (quotes, interest) = tokio::join!(last_quotes(asked, ids.clone()), interest(asked, ids));
     let quotes = quotes?;
-
-    #[derive(Serialize)]
-    #[serde(untagged)]
-    enum Entry<'a> {
-        Failed(Value),
-        Found { symbol: &'a str, exchange: &'a str, data: QuoteData },
-    }
     let mut results: Vec<_> = failed.into_iter().map(Entry::Failed).collect();
     let without = found.iter().filter(|(.., id)| !quotes.contains_key(id)).map(|(symbol, exchange, _)| {
         let error = no_values(exchange, symbol).message;
@@ -145,15 +151,10 @@ pub(super) async fn multiquotes(asked: &Asked) -> Result<Reply, Failed> {
     results.extend(without);
     let with = found.iter().filter_map(|(symbol, exchange, id)| {
         let oi = interest.get(id).copied().unwrap_or(0);
-        let data = QuoteData::of(quotes.get(id)?, oi);
+        let data = Box::new(QuoteData::of(quotes.get(id)?, oi));
         Some(Entry::Found { symbol, exchange, data })
     });
     results.extend(with);
-    #[derive(Serialize)]
-    struct Results<'a> {
-        status: &'static str,
-        results: Vec<Entry<'a>>,
-    }
     Ok(Reply::new(200, &Results { status: "success", results }))
 }
 

@@ -171,10 +171,8 @@ pub(in super::super) async fn instruments(asked: &Asked) -> Result<Page, Failed>
         if is_csv { csv(&rows) } else { listed(&rows) }
     })
     .await?;
-    Ok(match is_csv {
-        true => Page::Text { content_type: "text/csv; charset=utf-8", body: text },
-        false => Page::Text { content_type: "application/json", body: text },
-    })
+    let content_type = if is_csv { "text/csv; charset=utf-8" } else { "application/json" };
+    Ok(Page::Text { content_type, body: text })
 }
 
 fn listed(rows: &[Row<'_>]) -> String {

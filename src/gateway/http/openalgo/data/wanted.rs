@@ -49,15 +49,11 @@ impl<'a> Wanted<'a> {
 
     /// A text that is there, and not blank.
     pub(super) fn text(&mut self, name: &str) -> &'a str {
-        match self.optional(name) {
-            Some(text) => text,
-            None => {
-                if !self.wrong.contains_key(name) {
-                    self.say(name, "Missing data for required field.");
-                }
-                ""
-            }
+        let text = self.optional(name);
+        if text.is_none() && !self.wrong.contains_key(name) {
+            self.say(name, "Missing data for required field.");
         }
+        text.unwrap_or_default()
     }
 
     /// A text; blank counts as absent.
