@@ -98,9 +98,14 @@ struct Feed {
 impl Feed {
     /// The next frame; `None` once the socket is closed.
     async fn next(&mut self) -> Option<Message> {
-        match timeout(PATIENCE, self.socket.next()).await.expect("a frame in time") {
-            Some(Ok(Message::Close(_)) | Err(_)) | None => None,
-            Some(Ok(message)) => Some(message),
+        loop {
+            match timeout(PATIENCE, self.socket.next()).await.expect("a frame in time") {
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                // Session states and price bands come unasked.
+                Some(Ok(Message::Text(text)))
+                    if text.starts_with("42[\"1507-") || text.starts_with("42[\"1105-") => {}
+                Some(Ok(message)) => return Some(message),
+            }
         }
     }
 

@@ -268,7 +268,6 @@ impl Core {
     }
 
     fn say_text(&mut self, socket: u64, name: &str, payload: &str) {
-        self.messages += 1;
         self.say(socket, &socketio::encode_event(name, &json!(payload).to_string()));
     }
 

@@ -6,7 +6,7 @@ use super::*;
 
 impl Client {
     /// A client of the interactive product below `prefix`.
-    async fn interactive(sim: &SimServer, prefix: &str, more: &[(&str, &str)]) -> (Self, Value) {
+    pub(super) async fn interactive(sim: &SimServer, prefix: &str, more: &[(&str, &str)]) -> (Self, Value) {
         let mut client = Self::new(sim);
         let keys = sim.credentials();
         let mut body = json!({"appKey": keys.interactive_app_key, "secretKey": keys.interactive_secret_key});
@@ -19,7 +19,7 @@ impl Client {
         (client, answer["result"].clone())
     }
 
-    async fn open(&self, prefix: &str, user: &str, more: &str) -> Result<Feed, Error> {
+    pub(super) async fn open(&self, prefix: &str, user: &str, more: &str) -> Result<Feed, Error> {
         let url = format!(
             "{}/{prefix}/socket.io/?token={}&userID={user}{more}&transport=websocket&EIO=3",
             self.base.replace("http", "ws"),

@@ -14,9 +14,9 @@ fn order(mark: &str) -> Value {
         "orderQuantity": 10, "limitPrice": 0, "stopPrice": 0, "orderUniqueIdentifier": mark})
 }
 
-fn with(mark: &str, changes: Value) -> Value {
+fn with(mark: &str, changes: impl std::borrow::Borrow<Value>) -> Value {
     let mut body = order(mark);
-    for (key, value) in changes.as_object().unwrap() {
+    for (key, value) in changes.borrow().as_object().unwrap() {
         body[key] = value.clone();
     }
     body
@@ -102,7 +102,7 @@ fn a_market_order_is_acknowledged_then_told_step_by_step() {
 fn resting_orders_can_be_changed_and_cancelled() {
     let mut sim = Sim::new(empty());
     let limit = json!({"orderType": "LIMIT", "limitPrice": 1400.5});
-    let number = result(&call(&mut sim, OrderCall::Place, &with("a", limit.clone())))["AppOrderID"].clone();
+    let number = result(&call(&mut sim, OrderCall::Place, &with("a", &limit)))["AppOrderID"].clone();
     sim.run(1);
     assert_eq!(book(&sim)["orders"][0]["status"], "open");
     let change = json!({"appOrderID": number, "modifiedProductType": "MIS", "modifiedOrderType": "LIMIT",
@@ -124,7 +124,7 @@ fn resting_orders_can_be_changed_and_cancelled() {
     assert_eq!(book(&sim)["orders"][0]["status"], "cancelled");
 
     for _ in 0..2 {
-        call(&mut sim, OrderCall::Place, &with("b", limit.clone()));
+        call(&mut sim, OrderCall::Place, &with("b", &limit));
     }
     sim.run(1);
     let all = json!({"exchangeSegment": "NSECM", "exchangeInstrumentID": 0});
