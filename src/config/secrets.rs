@@ -89,20 +89,14 @@ struct Parts<'a> {
 fn parts_of(variable: &str) -> Option<Parts<'_>> {
     let rest = variable.strip_prefix(PREFIX)?;
     let rest = rest.strip_suffix("_FILE").unwrap_or(rest);
-    let of = |rest: &'_ str, secrets: &[&'static str]| {
-        secrets.iter().find_map(|secret| Some((rest.strip_suffix(secret)?.len(), *secret)))
-    };
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let (length, secret, number) = match rest.rsplit_once('_').filter(|(_, last)| is_number(last)) {
-        Some((head, number)) => {
-            let (length, secret) = of(head, &[MARKET_APP_KEY, MARKET_SECRET_KEY])?;
-            (length, secret, Some(number))
-        }
-        None => {
-            let (length, secret) = of(rest, &OF_ACCOUNT)?;
-            (length, secret, None)
-        }
+    let numbered = rest.rsplit_once('_').filter(|(_, last)| is_number(last));
+    let (whole, secrets, number) = match numbered {
+        Some((head, number)) => (head, &[MARKET_APP_KEY, MARKET_SECRET_KEY][..], Some(number)),
+        None => (rest, &OF_ACCOUNT[..], None),
     };
+    let (length, secret) =
+        secrets.iter().find_map(|secret| Some((whole.strip_suffix(secret)?.len(), *secret)))?;
     let account = match &rest[..length] {
         "" => "",
         part => part.strip_suffix('_').filter(|part| !part.is_empty())?,

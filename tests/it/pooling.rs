@@ -40,10 +40,9 @@ fn carried(server: &Server) -> Vec<BTreeSet<String>> {
             session["instruments"].as_array()?.iter().map(|name| name.as_str().map(str::to_owned)).collect()
         };
         let each: Vec<_> = sessions.iter().map(names).collect::<Option<_>>()?;
-        let all: Vec<_> = each.iter().flatten().cloned().collect();
         let mut wanted = SYMBOLS.map(str::to_owned).to_vec();
         wanted.sort();
-        let mut found = all.clone();
+        let mut found: Vec<_> = each.iter().flatten().cloned().collect();
         found.sort();
         (found == wanted).then_some(each)
     })
@@ -86,11 +85,11 @@ async fn two_keys_carry_together_what_neither_could_alone() {
     let sizes: Vec<_> = carried(&server).iter().map(BTreeSet::len).collect();
     assert_eq!(sizes, [2, 2]);
     // The broker sends each instrument on one session, so that each tick comes once.
-    let at_broker: Vec<_> = keys(&server)
-        .iter()
-        .map(|key| key["subscriptions"].as_array().map(Vec::len).unwrap_or_default())
-        .collect();
-    assert_eq!(at_broker, [2, 2]);
+    let at_broker: Vec<_> = keys(&server).iter().map(|key| key["subscriptions"]["list"].clone()).collect();
+    let ids: Vec<_> =
+        at_broker.iter().filter_map(Value::as_array).flatten().map(|held| held["id"].clone()).collect();
+    let distinct: BTreeSet<_> = ids.iter().filter_map(Value::as_u64).collect();
+    assert_eq!((ids.len(), distinct.len()), (4, 4), "{at_broker:?}");
     assert_eq!(logins(&server), [1, 1]);
 
     let table = program().args(["token", "status"]).current_dir(server.root()).output().unwrap();

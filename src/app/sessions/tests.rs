@@ -116,12 +116,17 @@ impl Broker for Venue {
 
 /// A session for each venue; their accounts are `a`, `b`, …
 fn start(dir: &TempDir, venues: &[Venue]) -> Sessions {
+    let names: Vec<_> = ('a'..).map(String::from).take(venues.len()).collect();
+    start_named(dir, &names, venues)
+}
+
+fn start_named(dir: &TempDir, names: &[impl ToString], venues: &[Venue]) -> Sessions {
     let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(START));
     let (store, _) = Store::open(dir.path(), &*clock).unwrap();
     let cipher = Cipher::new(&Secret::new(KEY), "test", Arc::clone(&clock)).unwrap();
     let tokens = TokenStore::open(&store, cipher).unwrap();
     let hub = Hub::new("test");
-    Sessions::new(('a'..).zip((0..).map(FeedId)).zip(venues).map(|((name, feed), venue)| {
+    Sessions::new(names.iter().zip((0..).map(FeedId)).zip(venues).map(|((name, feed), venue)| {
         session::start(session::Deps {
             account: name.to_string(),
             broker: Arc::new(*venue),
@@ -198,6 +203,25 @@ fn without_a_name_only_an_only_account_is_meant() {
         let other = TempDir::new().unwrap();
         let sessions = start(&other, &[Venue::Hangs]);
         assert_eq!(sessions.named(None).unwrap().account(), "a");
+        sessions.stop().await;
+    });
+}
+
+#[test]
+fn several_keys_of_one_account_are_one_account() {
+    run(|| async {
+        let dir = TempDir::new().unwrap();
+        let sessions = start_named(&dir, &["a", "a/2"], &[Venue::Hangs, Venue::Hangs]);
+        assert_eq!(sessions.named(None).unwrap().account(), "a");
+        assert_eq!(sessions.named(Some("a/2")).unwrap().account(), "a/2");
+        assert_eq!(sessions.named(Some("a/3")).unwrap_err(), Refused::NoAccount("a/3".to_owned()));
+        assert_eq!(sessions.accounts().map(<[Member]>::len).collect::<Vec<_>>(), [2]);
+        sessions.stop().await;
+        drop(sessions);
+        let other = TempDir::new().unwrap();
+        let sessions = start_named(&other, &["a", "a/2", "b"], &[Venue::Hangs; 3]);
+        let names = vec!["a".to_owned(), "b".to_owned()];
+        assert_eq!(sessions.named(None).unwrap_err(), Refused::WhichAccount(names));
         sessions.stop().await;
     });
 }

@@ -44,8 +44,8 @@ async fn on_server(server: &Server, target: &Target, path: &str) -> anyhow::Resu
         }
         names
     };
-    let accounts = status["accounts"].as_object().into_iter().flatten().flat_map(of).collect();
-    let Some(account) = the_account(target, accounts) else { return Ok(USAGE) };
+    let accounts: Vec<_> = status["accounts"].as_object().into_iter().flatten().flat_map(of).collect();
+    let Some(account) = the_account(target, &accounts) else { return Ok(USAGE) };
     let mut failed = false;
     for product in target.products() {
         let product_name = product.as_str();
@@ -87,7 +87,7 @@ async fn revoke_in_store(target: &Target, loaded: &Loaded) -> anyhow::Result<u8>
         say("no server is running, and no token is stored");
         return Ok(SUCCESS);
     }
-    let Some(account) = the_account(target, accounts) else { return Ok(USAGE) };
+    let Some(account) = the_account(target, &accounts) else { return Ok(USAGE) };
     let mut forgotten = false;
     for name in target.products().into_iter().map(super::Product::as_str) {
         let found =
@@ -115,7 +115,7 @@ async fn revoke_in_store(target: &Target, loaded: &Loaded) -> anyhow::Result<u8>
 }
 
 /// The session meant, out of all (`NAME`, `NAME/2`); says so if that cannot be told.
-fn the_account(target: &Target, accounts: Vec<String>) -> Option<String> {
+fn the_account(target: &Target, accounts: &[String]) -> Option<String> {
     match &target.account {
         Some(name) if accounts.contains(name) => Some(name.clone()),
         Some(name) => {

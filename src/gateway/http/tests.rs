@@ -13,7 +13,8 @@ use super::*;
 use crate::clock::{SystemClock, UnixNanos};
 use crate::gateway::auth::{Scope, Scopes};
 use crate::gateway::control::{
-    AccountStatus, ConsumerCount, FeedStatus, MasterStatus, Product, Refused, Rotation, Status, TokenStatus,
+    AccountStatus, ConsumerCount, FeedStatus, MarketSession, MasterStatus, Product, Refused, Rotation,
+    Status, TokenStatus,
 };
 use crate::market::{Exchange, MarketPhase, MarketState, Segment};
 use crate::store::Store;
@@ -333,6 +334,40 @@ async fn with_several_accounts_one_that_serves_is_enough_and_the_others_are_name
 }
 
 #[actix_web::test]
+async fn an_account_serves_as_long_as_one_of_its_sessions_does() {
+    let port = Port::open();
+    {
+        let mut status = live();
+        let account = &mut status.accounts[0];
+        let (mut market, feed) = (account.market.clone(), account.feed.clone());
+        market.expires_at = Some(NOW.plus(Duration::from_mins(1)));
+        let (name, instruments) = ("default/2".to_owned(), vec!["NSE:TCS".to_owned()]);
+        account.more.push(MarketSession { name, failed: false, market, feed, instruments });
+        account.market.state = "replaced";
+        *port.fake.status.lock().unwrap() = status;
+    }
+    let got = port.get("/readyz").await;
+    let reason = got.json()["reason"].as_str().unwrap().to_owned();
+    assert_eq!((got.status.as_u16(), reason.as_str()), (200, "account default: market token is replaced"));
+    let second = port.get("/v1/status").await.json()["accounts"]["default"]["sessions"][1].clone();
+    assert_eq!((&second["name"], &second["instruments"]), (&json!("default/2"), &json!(["NSE:TCS"])));
+    assert_eq!(
+        (&second["token"]["market"]["seconds_left"], &second["token"]["interactive"]),
+        (&json!(60), &Value::Null)
+    );
+    let metrics = port.get("/metrics").await.text;
+    assert!(
+        metrics.contains("tickgate_token_expiry_seconds{account=\"default/2\",product=\"market\"} 60"),
+        "{metrics}"
+    );
+    assert!(metrics.contains("tickgate_feed_last_tick_age_seconds{account=\"default/2\"} 0.25"), "{metrics}");
+
+    port.fake.status.lock().unwrap().accounts[0].more[0].failed = true;
+    assert_eq!(port.get("/readyz").await.status, 503);
+    port.close().await;
+}
+
+#[actix_web::test]
 async fn pages_show_every_account() {
     let port = Port::open();
     {
@@ -358,6 +393,16 @@ async fn the_status_has_the_agreed_shape() {
     assert!(page["uptime_s"].as_u64().unwrap() < 60);
     page["uptime_s"] = json!(0);
     page["version"] = json!("x");
+    let account = &mut page["accounts"]["default"];
+    let sessions = account["sessions"].take();
+    let market = json!({"market": account["token"]["market"]});
+    let feed = &account["feed"];
+    assert_eq!(
+        sessions,
+        json!([{
+            "name": "default", "state": "running", "token": market, "feed": feed, "instruments": ["NSE:RELIANCE"]
+        }])
+    );
     assert_eq!(
         page,
         json!({
@@ -383,7 +428,8 @@ async fn the_status_has_the_agreed_shape() {
                     "state": "live", "since": "2026-02-10T10:14:30.000+05:30", "generation": 3,
                     "last_tick_age_ms": 250, "reconnects": 2, "reason": null,
                     "subscriptions": {"wanted": 5, "confirmed": 4, "rejected": 1}
-                }
+                },
+                "sessions": null
             }},
             "master": {"instruments": 243, "loaded_at": "2026-02-10T10:15:30.000+05:30", "bad_rows": 1},
             "consumers": {"count": 7, "slow": 1},

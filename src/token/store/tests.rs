@@ -74,6 +74,22 @@ async fn a_token_of_another_server_or_app_key_counts_as_missing() {
 }
 
 #[tokio::test]
+async fn sessions_of_an_accounts_further_keys_have_records_of_their_own() {
+    let home = tempfile::tempdir().unwrap();
+    let (_store, tokens) = open(home.path());
+    for (account, text) in [("default", "one"), ("default/2", "two"), ("2", "three")] {
+        tokens.upsert(account, Product::Market, BINDING, &token(text)).await.unwrap();
+    }
+    for (account, text) in [("default", "one"), ("default/2", "two"), ("2", "three")] {
+        assert_eq!(tokens.market(account, BINDING), Loaded::Found(token(text)));
+    }
+    let listed: Vec<_> = tokens.list().unwrap().into_iter().map(|summary| summary.account).collect();
+    assert_eq!(listed, ["2", "default", "default/2"]);
+    assert!(tokens.revoke("default/2", Product::Market).await.unwrap());
+    assert_eq!(tokens.market("default", BINDING), Loaded::Found(token("one")));
+}
+
+#[tokio::test]
 async fn no_token_lies_on_disk_in_clear() {
     let home = tempfile::tempdir().unwrap();
     let (store, tokens) = open(home.path());
