@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, watch};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::broker::{Feed, FeedEnd};
@@ -130,7 +132,7 @@ impl FeedTask {
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut interest_open = true;
         loop {
-            let mut drained = None;
+            let (mut drained, mut is_check_due) = (None, false);
             tokio::select! {
                 biased;
                 outcome = poll_fn(|cx| reader.poll_drain(cx, publisher)) => drained = Some(outcome),
@@ -139,23 +141,31 @@ impl FeedTask {
                     interest_open = changed.is_ok();
                     publisher.refresh();
                 }
-                _ = check.tick(), if !idle_timeout.is_zero() => {
-                    let due = gauge.ticks_are_due(calendar, clock.now());
-                    match idle.check(due, Instant::now()) {
-                        Verdict::Fine => {}
-                        Verdict::Muted => {
-                            if muted() {
-                                idle.told();
-                            }
+                _ = check.tick(), if !idle_timeout.is_zero() => is_check_due = true,
+            }
+            // A feed that always has something to say must not starve them, nor the check where it is
+            // never what was asked for.
+            if drained.as_ref().is_some_and(|drained| drained.ticks == 0 && drained.end.is_none())
+                && !idle_timeout.is_zero()
+            {
+                // The drain may have used up what the task may do at a time.
+                is_check_due |= unconstrained(check.tick()).now_or_never().is_some();
+            }
+            if is_check_due {
+                let due = gauge.ticks_are_due(calendar, clock.now());
+                match idle.check(due, Instant::now()) {
+                    Verdict::Fine => {}
+                    Verdict::Muted => {
+                        if muted() {
+                            idle.told();
                         }
-                        Verdict::Ended(after) => {
-                            gauge.mute_in_a_row.fetch_add(1, Ordering::Relaxed);
-                            return End::Mute(after);
-                        }
+                    }
+                    Verdict::Ended(after) => {
+                        gauge.mute_in_a_row.fetch_add(1, Ordering::Relaxed);
+                        return End::Mute(after);
                     }
                 }
             }
-            // A feed that always has something to say must not starve them.
             while let Ok(notice) = notices.try_recv() {
                 notice.apply(publisher);
             }

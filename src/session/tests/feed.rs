@@ -1,7 +1,7 @@
 use super::*;
 use crate::broker::{Error, FeedEnd};
 use crate::hub::FeedState;
-use crate::market::Kind;
+use crate::market::{Kind, Price, PriceBand, TickBody};
 use crate::session::subscriptions::Operation;
 use crate::session::tests::broker::{Item, Script, refused};
 
@@ -213,6 +213,44 @@ fn who_comes_back_later_is_not_shown_the_price_from_before() {
         })
         .await;
         assert!(seen[0].contains("\"ltp\":100"), "{seen:?}");
+    });
+}
+
+#[test]
+fn what_comes_unasked_is_no_sign_of_life() {
+    run(|| async {
+        let outside = Outside::new();
+        let process = outside.process();
+        process.live().await;
+        process.want(RELIANCE, Mode::Ltp);
+        process.confirmed(1).await;
+        let band = PriceBand { low: Some(Price::from_rupees(90)), high: None };
+        until("the feed to be given up as mute", || {
+            let mut tick = outside.broker.tick(RELIANCE, 1);
+            tick.body = TickBody::PriceBand(band);
+            outside.broker.world().push(Item::Tick(tick));
+            process.status().feed.generation > 1
+        })
+        .await;
+        assert_eq!(process.status().feed.last_tick_at, None);
+    });
+}
+
+#[test]
+fn bars_are_subscribed_only_while_somebody_holds_them() {
+    run(|| async {
+        let outside = Outside::new();
+        let process = outside.process();
+        process.live().await;
+        process.want(RELIANCE, Mode::Ltp);
+        process.confirmed(1).await;
+        assert_eq!(outside.broker.world().subscribed(Kind::Bar), 0);
+        let topic = process.want(SBIN, Mode::Bar);
+        process.confirmed(2).await;
+        let held = |kind| outside.broker.world().held.contains(&(SBIN, kind));
+        assert_eq!((held(Kind::Bar), held(Kind::Quote)), (true, false));
+        process.hub.release(topic);
+        until("the bars to be given up", || !held(Kind::Bar)).await;
     });
 }
 
