@@ -2,6 +2,7 @@
 //! token is replaced once. Not the calls' wire form; that is the broker adapter's.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -13,6 +14,10 @@ use crate::market::{
 use crate::session::SessionHandle;
 use crate::session::messages::{Asker, TokenError, TokenRefused};
 use crate::token::{Product, Token};
+
+/// The longest that one call may take. Longer than an adapter's own limits on waiting for its turn and on the answer,
+/// because it alone knows whether anything was sent; below the two minutes that OpenAlgo's clients wait.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Why a call brought nothing.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -169,8 +174,7 @@ impl SessionHandle {
     }
 
     pub(super) async fn in_time<T>(&self, call: BoxFuture<'static, Result<T, Error>>) -> Result<T, Error> {
-        let patience = self.shared.deps.settings.request_timeout();
         let late = || Err(Error::Network("the call was not answered in time".to_owned()));
-        tokio::time::timeout(patience, call).await.unwrap_or_else(|_| late())
+        tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| late())
     }
 }

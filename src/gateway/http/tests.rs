@@ -1,6 +1,8 @@
 //! A real server on port 0, asked over real sockets, with a fake behind it. One file although it is
 //! long: every test here stands on the same fake.
 
+mod rest;
+
 use std::sync::Mutex;
 
 use futures::FutureExt as _;
@@ -17,6 +19,7 @@ use crate::gateway::control::{
     Status, TokenStatus,
 };
 use crate::market::{Exchange, MarketPhase, MarketState, Segment};
+use crate::protocol::openalgo::rest::fixtures;
 use crate::store::Store;
 use crate::store::audit::Entry;
 
@@ -191,6 +194,11 @@ impl Got {
 
 impl Port {
     fn open() -> Self {
+        let settings = Settings { allowed_hosts: vec!["feed.example.com".to_owned()], ..Settings::default() };
+        Self::open_with(settings, openalgo::fake::Books::default())
+    }
+
+    fn open_with(settings: Settings, books: openalgo::fake::Books) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = TempDir::new().unwrap();
         let (store, _) = Store::open(dir.path(), &SystemClock).unwrap();
@@ -202,16 +210,18 @@ impl Port {
             health: Mutex::new(Ok(())),
             asked: Mutex::default(),
         });
+        let masters = MasterHandle::new();
+        masters.store(Arc::new(fixtures::master()));
         let deps = Deps {
             control: fake.clone(),
-            desk: openalgo::fake::FakeDesk::new(openalgo::fake::Books::default()),
-            masters: MasterHandle::new(),
+            desk: openalgo::fake::FakeDesk::new(books),
+            masters,
             calendar: Calendar::new(),
             broker: "test".to_owned(),
             keys: keys.clone(),
             audit: audit.clone(),
             prometheus: Prometheus::install().unwrap(),
-            settings: Settings { allowed_hosts: vec!["feed.example.com".to_owned()], ..Settings::default() },
+            settings,
             clock,
         };
         let server = start(TcpListener::bind("127.0.0.1:0").unwrap(), deps).unwrap();

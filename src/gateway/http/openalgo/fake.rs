@@ -52,6 +52,13 @@ pub(in super::super) struct FakeDesk {
     masters: MasterHandle,
 }
 
+impl Books {
+    /// Nothing but these.
+    pub(in super::super) fn of_bars(intervals: Vec<Interval>, bars: Vec<Bar>) -> Self {
+        Self { intervals, bars, ..Self::default() }
+    }
+}
+
 /// It is always the moment of the fixtures.
 struct Fixed;
 
