@@ -50,8 +50,8 @@ use crate::session::supervise::{AbortOnDrop, ChildGuard, Obituary, RestartBudget
 use crate::session::token_actor::TokenActor;
 use crate::token::{Product, Token, TokenEpoch};
 
-/// How long a stop waits for orders under way.
-const ORDER_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a stop waits for orders under way: as long as one call may take, and a look for its outcome.
+const ORDER_PATIENCE: Duration = Duration::from_secs(100);
 /// How long the actors may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an asker waits for a token actor to be there.

@@ -150,8 +150,11 @@ impl Question {
         {
             wanted.say("source", "Must be one of: api, db.");
         }
-        let recipe = Recipe::of(interval, &asked.desk.intervals());
-        if !interval.is_empty() && !ACCEPTED.contains(&interval) {
+        let offered = asked.desk.intervals();
+        let recipe = Recipe::of(interval, &offered);
+        // What is advertised is taken too, such as a broker's own `4m`.
+        let is_offered = Interval::parse(interval).is_some_and(|wanted| offered.contains(&wanted));
+        if !interval.is_empty() && !is_offered && !ACCEPTED.contains(&interval) {
             wanted.say("interval", format!("Must be one of: {}.", ACCEPTED.join(", ")));
         } else if recipe.is_none() && !interval.is_empty() {
             wanted.say("interval", "The broker has no bars of this length.");
