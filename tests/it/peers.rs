@@ -21,7 +21,7 @@ fn python_in(path: &Path, low: u32, high: u32) -> bool {
 }
 
 /// Probes interpreters by running them: the default one, versioned names, pyenv's versions.
-fn find_python(low: u32, high: u32) -> Option<PathBuf> {
+pub(crate) fn find_python(low: u32, high: u32) -> Option<PathBuf> {
     let mut candidates: Vec<PathBuf> = vec!["python3".into()];
     candidates.extend((low..high).rev().map(|minor| format!("python3.{minor}").into()));
     if let Some(home) = std::env::var_os("HOME") {
@@ -39,7 +39,7 @@ fn find_python(low: u32, high: u32) -> Option<PathBuf> {
 }
 
 /// A virtual environment with exactly the pinned packages, made once.
-fn environment(python: &Path, name: &str) -> PathBuf {
+pub(crate) fn environment(python: &Path, name: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target has a tmp below it");
     let dir = target.join("peers").join(name);
     let pins = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(format!("{name}.txt"));
@@ -62,13 +62,13 @@ fn environment(python: &Path, name: &str) -> PathBuf {
     interpreter
 }
 
-fn skipped(what: &str, fail_in_ci: bool) {
+pub(crate) fn skipped(what: &str, fail_in_ci: bool) {
     let in_ci = std::env::var("CI").is_ok_and(|v| v == "true");
     assert!(!(fail_in_ci && in_ci), "SKIPPED in CI: {what}");
     eprintln!("\n*** SKIPPED: {what} ***\n");
 }
 
-fn number(value: &Value, path: &str) -> f64 {
+pub(crate) fn number(value: &Value, path: &str) -> f64 {
     value.pointer(path).and_then(Value::as_f64).unwrap_or_else(|| panic!("{path} is no number in {value}"))
 }
 

@@ -47,9 +47,21 @@ pub(crate) fn http(
     key: Option<&str>,
     body: &str,
 ) -> Option<(u16, String)> {
+    http_within(Duration::from_secs(10), method, address, path, key, body)
+}
+
+/// The same, with another patience.
+pub(crate) fn http_within(
+    patience: Duration,
+    method: &str,
+    address: SocketAddr,
+    path: &str,
+    key: Option<&str>,
+    body: &str,
+) -> Option<(u16, String)> {
     use std::io::Write as _;
     let mut socket = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
-    socket.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    socket.set_read_timeout(Some(patience)).ok()?;
     let authorization = key.map(|k| format!("Authorization: Bearer {k}\r\n")).unwrap_or_default();
     write!(
         socket,
