@@ -260,13 +260,12 @@ async fn follower(server: &Server, rest: &Rest) -> Consumer {
     consumer
 }
 
-/// OpenAlgo has one word for an order on its way and one at the exchange; everything else comes once.
+/// Each state comes once.
 fn no_state_twice(told: &Told) {
     for (id, states) in told {
         let count = |state: &(String, i64)| states.iter().filter(|s| *s == state).count();
         for state in states {
-            let most = if *state == ("open".to_owned(), 0) { 2 } else { 1 };
-            assert!(count(state) <= most, "order {id}: {states:?}");
+            assert_eq!(count(state), 1, "order {id}: {states:?}");
         }
     }
 }

@@ -61,7 +61,7 @@ impl Table {
             self.yesterday.get(&order.id).filter(|known| same_day(known.placed_at, order.placed_at))
         });
         let state = State {
-            status: order.status.clone(),
+            status: seen(&order.status),
             filled: order.filled,
             quantity: order.quantity,
             price: order.price,
@@ -111,6 +111,14 @@ impl Table {
         if let Some(id) = oldest.map(|(id, _)| id.clone()) {
             self.today.remove(&id);
         }
+    }
+}
+
+/// A status as consumers see it: on its way, at the exchange and partly done are all "open" to them.
+fn seen(status: &OrderStatus) -> OrderStatus {
+    match status {
+        OrderStatus::Pending | OrderStatus::PartiallyFilled => OrderStatus::Open,
+        other => other.clone(),
     }
 }
 
@@ -168,7 +176,7 @@ mod tests {
         let (early, late) = (start, start + Duration::from_secs(5));
         assert!(table.offer(&at(OrderStatus::Pending, 0, 1), late));
         assert!(!table.offer(&at(OrderStatus::Pending, 0, 1), late));
-        assert!(table.offer(&at(OrderStatus::Open, 0, 1), late));
+        assert!(!table.offer(&at(OrderStatus::Open, 0, 1), late), "open to a consumer already");
         // A book that was asked for before says what was before.
         assert!(!table.offer(&at(OrderStatus::Pending, 0, 1), early));
         assert!(table.offer(&at(OrderStatus::PartiallyFilled, 4, 2), late));
