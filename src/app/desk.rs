@@ -1,6 +1,7 @@
 //! Shows the sessions to the REST interface: which account a call is about, and what its errors mean there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -14,6 +15,9 @@ use crate::market::{
     Tick, Trade,
 };
 use crate::session::{By, CallError, OrderError, SessionHandle, TokenError};
+
+/// For a question about data, however many accounts it goes to: below what OpenAlgo's clients wait.
+const PATIENCE: Duration = Duration::from_secs(110);
 
 /// The brokers behind the REST interface.
 pub(super) struct Brokers {
@@ -32,6 +36,15 @@ impl Brokers {
 
     /// Asks one account after the other until one can answer: data are the same at each.
     async fn of_any<T: Send>(
+        &self,
+        ask: impl Fn(SessionHandle) -> BoxFuture<'static, Result<T, CallError>> + Send + Sync,
+    ) -> Result<T, DeskError> {
+        tokio::time::timeout(PATIENCE, self.one_by_one(ask))
+            .await
+            .unwrap_or_else(|_| Err(DeskError::Failed("the broker did not answer in time".to_owned())))
+    }
+
+    async fn one_by_one<T: Send>(
         &self,
         ask: impl Fn(SessionHandle) -> BoxFuture<'static, Result<T, CallError>> + Send + Sync,
     ) -> Result<T, DeskError> {
@@ -118,6 +131,10 @@ impl Desk for Brokers {
 
     fn funds<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Funds, DeskError>> {
         async move { self.account(account)?.funds().await.map_err(failed) }.boxed()
+    }
+
+    fn account_name(&self, account: Option<&str>) -> Result<String, DeskError> {
+        Ok(self.account(account)?.account().to_owned())
     }
 
     fn place<'a>(

@@ -55,6 +55,12 @@ pub trait Desk: Send + Sync + 'static {
     /// What the account can spend.
     fn funds<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Funds, DeskError>>;
 
+    /// The account that is meant, by its own name: what takes turns must know that it is one.
+    ///
+    /// # Errors
+    /// [`DeskError::NoAccount`], [`DeskError::WhichAccount`].
+    fn account_name(&self, account: Option<&str>) -> Result<String, DeskError>;
+
     /// Sends an order on behalf of `by` and returns the broker's number. Its `unique_id` is made anew, whatever
     /// it is. The order is sent once at most; after an unclear outcome it is looked for by its mark.
     fn place<'a>(

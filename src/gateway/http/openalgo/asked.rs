@@ -136,6 +136,11 @@ impl Failed {
         Self::new(400, message)
     }
 
+    /// Whether what was asked for may have been done.
+    pub(super) fn is_unclear(&self) -> bool {
+        self.more.get("outcome").is_some_and(|outcome| outcome == "unknown")
+    }
+
     /// With another member.
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.more.insert(name.to_owned(), value.into());

@@ -224,6 +224,10 @@ impl Desk for FakeDesk {
         self.read("funds", |books| books.funds)
     }
 
+    fn account_name(&self, account: Option<&str>) -> Result<String, DeskError> {
+        Ok(account.unwrap_or("default").to_owned())
+    }
+
     fn place<'a>(
         &'a self,
         _: Option<&'a str>,

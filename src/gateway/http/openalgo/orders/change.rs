@@ -64,12 +64,16 @@ pub(super) async fn cancel_all(asked: &Asked) -> Result<Reply, Failed> {
     }
     let (done, left) = (canceled.len(), failed.len());
     let status = first_status.filter(|_| done == 0).unwrap_or(200);
-    let body = json!({
+    let is_unclear = failures.iter().any(|failure| failure["outcome"] == "unknown");
+    let mut body = json!({
         "status": if status == 200 { "success" } else { "error" },
         "message": format!("Canceled {done} orders. Failed to cancel {left} orders."),
         "canceled_orders": canceled,
         "failed_cancellations": failed,
         "failures": failures,
     });
+    if is_unclear {
+        body["outcome"] = json!("unknown");
+    }
     Ok(Reply::new(status, &body))
 }

@@ -1,6 +1,7 @@
 //! What is sent, what is not, and what is said of either.
 
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -233,6 +234,97 @@ async fn nothing_follows_an_unclear_smart_order_until_it_is_found() {
     }
     let (status, said) = desk.ask("placesmartorder", body()).await;
     assert_eq!((status, &said["message"]), (200, &json!("Positions Already Matched. No Action needed.")));
+    assert_eq!(placed(&desk).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unclear_order_is_waited_for_from_its_outcome_on() {
+    let desk = FakeDesk::new(failing([Err(unclear())]));
+    let body = || order_body(&json!({"position_size": 50}));
+    assert_eq!(desk.ask("placesmartorder", body()).await.0, 504);
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert_eq!(desk.ask("placesmartorder", body()).await.0, 409);
+    assert_eq!(placed(&desk).len(), 1);
+    tokio::time::sleep(Duration::from_mins(4)).await;
+    assert_eq!(desk.ask("placesmartorder", body()).await.0, 200, "it never was");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_is_one_whether_it_is_named_or_not() {
+    let desk = FakeDesk::new(Books { fills: Some(OrderStatus::Open), ..Books::default() });
+    let body = |account: &str| order_body(&json!({"position_size": 50, "account": account}));
+    assert_eq!(desk.ask("placesmartorder", body("")).await.0, 200);
+    assert_eq!(desk.ask("placesmartorder", body("default")).await.0, 409);
+    assert_eq!(placed(&desk).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_position_that_has_not_moved_is_not_acted_on() {
+    let desk = FakeDesk::new(Books { fills: Some(OrderStatus::Filled), ..Books::default() });
+    let body = || order_body(&json!({"position_size": 50}));
+    assert_eq!(desk.ask("placesmartorder", body()).await.0, 200);
+    // The position book lags behind.
+    desk.books.lock().unwrap().positions.clear();
+    assert_eq!(desk.ask("placesmartorder", body()).await.0, 409);
+    assert_eq!(placed(&desk).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_waits_keeps_no_other_position_open() {
+    let book = Books {
+        fills: Some(OrderStatus::Open),
+        positions: vec![position(NIFTY_PUT, -65), position(RELIANCE, 25), position(RELIANCE, 15)],
+        ..Books::default()
+    };
+    let desk = FakeDesk::new(book);
+    let smart =
+        json!({"symbol": "NIFTY17FEB2625700PE", "exchange": "NFO", "quantity": 65, "position_size": -130});
+    assert_eq!(desk.ask("placesmartorder", order_body(&smart)).await.0, 200);
+    let (status, body) = desk.ask("closeposition", json!({"strategy": "S"})).await;
+    assert_eq!(status, 409, "{body}");
+    assert_eq!(sizes(&desk)[1..], [(Side::Sell, 40)], "rows of one position are one");
+    assert_eq!((body["orders"][0]["symbol"].as_str(), &body["orders"][1]), (Some("RELIANCE"), &Value::Null));
+    assert!(body["failures"][0]["message"].as_str().unwrap().contains("still stands"), "{body}");
+}
+
+#[tokio::test]
+async fn a_slip_of_the_pen_closes_nothing_and_is_told() {
+    let desk = FakeDesk::new(Books { positions: vec![position(RELIANCE, 10)], ..Books::default() });
+    for (symbol, exchange, product) in [
+        ("RELIANCEE", "NSE", None),
+        ("RELIANCE", "nse", None),
+        ("", "", None),
+        ("RELIANCE", "NSE", Some("MISS")),
+        ("RELIANCE", "NSE", Some("")),
+    ] {
+        let body = json!({"strategy": "S", "symbol": symbol, "exchange": exchange, "product": product});
+        assert_eq!(desk.ask("closeposition", body.clone()).await.0, 400, "{body}");
+    }
+    let other = json!({"strategy": "S", "symbol": "RELIANCE", "exchange": "NSE", "product": "CNC"});
+    let (status, said) = desk.ask("closeposition", other).await;
+    assert_eq!((status, &said["message"]), (200, &json!("No Open Positions Found")));
+    assert!(placed(&desk).is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_sent_after_an_unclear_outcome() {
+    let leg = json!({"symbol": "RELIANCE", "exchange": "NSE", "action": "BUY", "quantity": 1});
+    let desk = FakeDesk::new(failing([Ok(()), Err(unclear())]));
+    let basket = json!({"strategy": "S", "orders": [leg, leg, leg, leg]});
+    let (status, body) = desk.ask("basketorder", basket).await;
+    assert_eq!((status, placed(&desk).len()), (200, 2));
+    let said: Vec<_> = (2..4).map(|at| body["results"][at]["message"].clone()).collect();
+    assert_eq!(said, ["not sent: the outcome of an order before it is unknown"; 2]);
+}
+
+#[tokio::test]
+async fn an_order_for_another_account_is_not_passed_over() {
+    let desk = FakeDesk::new(Books::default());
+    for (account, expected) in [(json!("default"), 200), (json!("bob"), 400), (json!(7), 400)] {
+        let leg = json!({"symbol": "RELIANCE", "exchange": "NSE", "action": "BUY", "quantity": 1, "account": account});
+        let (status, body) = desk.ask("basketorder", json!({"strategy": "S", "orders": [leg]})).await;
+        assert_eq!(status, expected, "{body}");
+    }
     assert_eq!(placed(&desk).len(), 1);
 }
 

@@ -12,21 +12,28 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex as Turn, RwLock};
 use tokio::time::Instant;
 
-use super::super::asked::{Asked, Failed, Reply};
+use super::super::asked::{Asked, Failed, Reply, tradable};
 use super::super::fields::Fields;
+use super::batch::Budget;
 use super::request::OrderRequest;
 use crate::gateway::control::DeskError;
 use crate::market::{InstrumentId, Master, NewOrder, Order, OrderKind, Position, PositionView, Price, Side};
 use crate::protocol::openalgo::rest::names;
 use crate::protocol::openalgo::rest::smart::{self, Decision};
 
+/// What a position may be held as.
+const PRODUCTS: [&str; 6] = ["MIS", "NRML", "CNC", "CO", "BO", "MTF"];
 /// Looks at the books for what the last order has become.
 const LOOKS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(500);
-/// After this, an order that is in no book is taken for one that never was.
+/// After this, an order that is in no book is taken for one that never was: one that the broker has acknowledged,
+/// and one of which it did not say what became.
 const GRACE: Duration = Duration::from_mins(1);
+const UNCLEAR_GRACE: Duration = Duration::from_mins(5);
+/// For one's turn. Nobody waits for an order that comes minutes later.
+const TURN_PATIENCE: Duration = Duration::from_secs(20);
 
-/// A position: the account as it was named, instrument, product.
+/// A position: the account's own name, however it was asked for; instrument, product.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     account: String,
@@ -44,6 +51,7 @@ struct Sent {
     /// The position before it.
     before: i64,
     side: Side,
+    /// When its outcome, or that it has none, was known.
     at: Instant,
 }
 
@@ -92,9 +100,9 @@ pub(super) async fn place_smart(asked: &Asked) -> Result<Reply, Failed> {
     let instrument = request.instrument(&master)?;
     let key = key(asked, instrument, &request.terms.product)?;
 
-    let _side_by_side = asked.turns.shared.all.read().await;
+    let _side_by_side = in_turn(asked.turns.shared.all.read()).await?;
     let turn = asked.turns.turn(&key);
-    let _alone = turn.lock().await;
+    let _alone = in_turn(turn.lock()).await?;
     let positions = settled(asked, |other| *other == key).await?;
     let now = size_of(&positions, &key)?;
     let decision = smart::decide(now, wanted, request.side, request.quantity)
@@ -111,30 +119,55 @@ pub(super) async fn place_smart(asked: &Asked) -> Result<Reply, Failed> {
 pub(super) async fn close_positions(asked: &Asked) -> Result<Reply, Failed> {
     let mut fields = Fields::of(&asked.body);
     let strategy = fields.text("strategy");
-    let (symbol, exchange) = (fields.optional_text("symbol"), fields.optional_text("exchange"));
-    let product = fields.optional_text("product").map(|product| product.to_ascii_uppercase());
+    // Present but empty is a slip, and must not mean everything.
+    let mut named = |name: &str| {
+        let is_there = asked.body.get(name).is_some_and(|value| !value.is_null());
+        if is_there { Some(fields.text(name)) } else { None }
+    };
+    let (symbol, exchange) = (named("symbol"), named("exchange"));
+    let product = named("product").map(|product| product.to_ascii_uppercase());
     fields.finish()?;
     if symbol.is_some() != exchange.is_some() {
         return Err(Failed::bad("symbol and exchange go together"));
     }
-    let (master, account) = (asked.master()?, asked.account()?.unwrap_or_default());
-
-    let _alone = asked.turns.shared.all.write().await;
-    let positions = settled(asked, |key| key.account == account).await?;
-    let is_meant = |position: &&Position| {
-        let (at, name) = names::name(&master, position.instrument, &position.symbol);
+    let (master, account) = (asked.master()?, account_of(asked)?);
+    let is_meant = |instrument: InstrumentId, broker_symbol: &str, held_as: &str| {
+        let (at, name) = names::name(&master, instrument, broker_symbol);
         symbol.as_ref().is_none_or(|symbol| *symbol == name)
             && exchange.as_ref().is_none_or(|exchange| exchange == at.as_str())
-            && product.as_ref().is_none_or(|product| *product == position.product)
+            && product.as_ref().is_none_or(|product| product == held_as)
     };
-    let open: Vec<_> = positions.iter().filter(|p| p.quantity != 0).filter(is_meant).collect();
+
+    let _alone = in_turn(asked.turns.shared.all.write()).await?;
+    let of = |key: &Key| key.account == account && is_meant(key.instrument, "", &key.product);
+    let (positions, blocked) = looked_at(asked, of).await?;
+    let rows = positions.iter().filter(|p| is_meant(p.instrument, &p.symbol, &p.product));
+    let open = netted(rows)?;
     if open.is_empty() {
+        if let (Some(symbol), Some(exchange)) = (&symbol, &exchange) {
+            // "Nothing is held" must not be the answer to a name that nobody knows.
+            tradable(&master, exchange, symbol)?;
+        }
+        if let Some(product) = &product
+            && !PRODUCTS.contains(&product.as_str())
+        {
+            return Err(Failed::bad(format!("product: Must be one of: {}.", PRODUCTS.join(", "))));
+        }
         return Ok(Reply::new(200, &json!({"status": "success", "message": "No Open Positions Found"})));
     }
     let (mut closed, mut failures, mut first_status) = (Vec::new(), Vec::new(), None);
-    for position in open {
+    let mut budget = Budget::begin();
+    for position in &open {
         let mut entry = described(&master, position);
-        match close(asked, position, &strategy).await {
+        let waits_for = blocked.get(&key(asked, position.instrument, &position.product)?);
+        let outcome = match (waits_for, budget.left()) {
+            // The others are closed all the same.
+            (Some(why), _) => Err(Failed::new(409, why.clone())),
+            (None, Err(why)) => Err(why),
+            (None, Ok(())) => close(asked, position, &strategy).await,
+        };
+        budget.note(outcome.as_ref().err());
+        match outcome {
             Ok(id) => {
                 entry["orderid"] = json!(id);
                 closed.push(entry);
@@ -198,9 +231,36 @@ async fn close(asked: &Asked, position: &Position, strategy: &str) -> Result<Str
     send(asked, key, position.quantity, order, strategy).await
 }
 
+/// Rows of the same instrument and product as one; those of size zero are left out.
+fn netted<'a>(rows: impl Iterator<Item = &'a Position>) -> Result<Vec<Position>, Failed> {
+    let mut netted: Vec<Position> = Vec::new();
+    for row in rows {
+        let same = netted.iter_mut().find(|p| p.instrument == row.instrument && p.product == row.product);
+        match same {
+            None => netted.push(row.clone()),
+            Some(known) => known.quantity = known.quantity.checked_add(row.quantity).ok_or_else(too_many)?,
+        }
+    }
+    netted.retain(|position| position.quantity != 0);
+    Ok(netted)
+}
+
+fn too_many() -> Failed {
+    Failed::new(502, "the broker's positions are beyond all reason")
+}
+
+/// Waits for a lock, but not for long.
+async fn in_turn<T>(lock: impl Future<Output = T>) -> Result<T, Failed> {
+    let late = |_| Failed::new(409, "other orders for these positions are under way; nothing was sent");
+    tokio::time::timeout(TURN_PATIENCE, lock).await.map_err(late)
+}
+
+fn account_of(asked: &Asked) -> Result<String, Failed> {
+    Ok(asked.desk.account_name(asked.account()?)?)
+}
+
 fn key(asked: &Asked, instrument: InstrumentId, product: &str) -> Result<Key, Failed> {
-    let account = asked.account()?.unwrap_or_default().to_owned();
-    Ok(Key { account, instrument, product: product.to_owned() })
+    Ok(Key { account: account_of(asked)?, instrument, product: product.to_owned() })
 }
 
 /// Sends an order and remembers it, unless it is known not to be.
@@ -216,12 +276,14 @@ async fn send(
     match asked.desk.place(asked.account()?, order, &by).await {
         Ok(id) => {
             sent.id = Some(id.clone());
+            sent.at = Instant::now();
             asked.turns.remember(key, sent);
             Ok(id)
         }
         Err(error) => {
             if let DeskError::Unclear { unique_id, .. } = &error {
                 sent.unique_id.clone_from(unique_id);
+                sent.at = Instant::now();
                 asked.turns.remember(key, sent);
             }
             Err(error.into())
@@ -231,6 +293,18 @@ async fn send(
 
 /// The positions, once they show what was sent last for those in question.
 async fn settled(asked: &Asked, of: impl Fn(&Key) -> bool) -> Result<Vec<Position>, Failed> {
+    let (positions, blocked) = looked_at(asked, of).await?;
+    match blocked.into_values().next() {
+        None => Ok(positions),
+        Some(why) => Err(Failed::new(409, why)),
+    }
+}
+
+/// The positions, and what still has to be waited for, and why, after some looks.
+async fn looked_at(
+    asked: &Asked,
+    of: impl Fn(&Key) -> bool,
+) -> Result<(Vec<Position>, HashMap<Key, String>), Failed> {
     let account = asked.account()?;
     for look in 1.. {
         let sent = asked.turns.sent(&of);
@@ -240,24 +314,26 @@ async fn settled(asked: &Asked, of: impl Fn(&Key) -> bool) -> Result<Vec<Positio
         let orders = asked.desk.order_book(account).await?;
         // After the orders: a position that is older than its order's end would be acted on twice.
         let positions = asked.desk.positions(account, PositionView::Net).await?;
-        let mut waits_for = None;
+        let mut blocked = HashMap::new();
         for (key, sent) in sent {
             match sent.state(&orders, size_of(&positions, &key)?, look == LOOKS) {
                 None => asked.turns.forget(&key),
-                Some(why) => waits_for = Some(why),
+                Some(why) => {
+                    blocked.insert(key, why);
+                }
             }
         }
-        match waits_for {
-            None => return Ok(positions),
-            Some(why) if look == LOOKS => return Err(Failed::new(409, why)),
-            Some(_) => tokio::time::sleep(PAUSE).await,
+        if blocked.is_empty() || look == LOOKS {
+            return Ok((positions, blocked));
         }
+        tokio::time::sleep(PAUSE).await;
     }
-    Ok(asked.desk.positions(account, PositionView::Net).await?)
+    Ok((asked.desk.positions(account, PositionView::Net).await?, HashMap::new()))
 }
 
 impl Sent {
-    /// What is still to be waited for. At the `last` look a position counts as it is: others trade in it too.
+    /// What is still to be waited for. At the `last` look a position counts as it is, since others trade in it
+    /// too; but not one that has not moved at all although the order was filled.
     fn state(&self, orders: &[Order], size: i64, last: bool) -> Option<String> {
         let is_it = |order: &&Order| match &self.id {
             Some(id) => order.id == *id,
@@ -265,7 +341,8 @@ impl Sent {
         };
         let Some(order) = orders.iter().find(is_it) else {
             let name = self.id.as_deref().unwrap_or(&self.unique_id);
-            return (self.at.elapsed() < GRACE)
+            let grace = if self.id.is_some() { GRACE } else { UNCLEAR_GRACE };
+            return (self.at.elapsed() < grace)
                 .then(|| format!("an earlier order for this position, {name}, is not in the order book yet; nothing was sent"));
         };
         if !order.status.is_final() {
@@ -276,15 +353,14 @@ impl Sent {
         }
         let filled = if self.side == Side::Buy { order.filled } else { order.filled.saturating_neg() };
         let shows = self.before.checked_add(filled) == Some(size);
-        (!shows && !last).then(|| "the position does not show the last order yet".to_owned())
+        let is_unmoved = filled != 0 && size == self.before && self.at.elapsed() < GRACE;
+        (!shows && (!last || is_unmoved))
+            .then(|| "the position does not show the last order yet; nothing was sent".to_owned())
     }
 }
 
 /// The size of a position; brokers may show it in several rows.
 fn size_of(positions: &[Position], key: &Key) -> Result<i64, Failed> {
     let of_it = positions.iter().filter(|p| p.instrument == key.instrument && p.product == key.product);
-    of_it
-        .map(|position| position.quantity)
-        .try_fold(0_i64, i64::checked_add)
-        .ok_or_else(|| Failed::new(502, "the broker's positions are beyond all reason"))
+    of_it.map(|position| position.quantity).try_fold(0_i64, i64::checked_add).ok_or_else(too_many)
 }
