@@ -136,7 +136,7 @@ async fn read(
             _ = rotations.changed() => return Ended::Rotated,
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 if let Some((at, order)) = traded.pop_front()
-                    && !shared.orders.heard_since(&order, at - ORDER_EVENT_PATIENCE)
+                    && !shared.orders.moved_since(&order, at - ORDER_EVENT_PATIENCE)
                 {
                     shared.orders.ask();
                 }
@@ -158,7 +158,13 @@ async fn read(
                 }
             }
             Ok(AccountEvent::Position(_)) => shared.meters.account_event("position"),
-            Ok(AccountEvent::Other(name)) => shared.meters.account_event(&name),
+            Ok(AccountEvent::Other(name)) => {
+                shared.meters.account_event(&name);
+                if matches!(name.as_str(), "order" | "trade") {
+                    // One that could not be read; the book tells what it was about.
+                    shared.orders.ask();
+                }
+            }
             Err(FeedEnd::Logout(words)) => {
                 let how = format!("the broker said logout on the account's socket: {words}");
                 tokens.tell(SessionReplaced { product: Product::Interactive, epoch: token.epoch, how });

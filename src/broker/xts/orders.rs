@@ -19,7 +19,7 @@ use super::XtsBroker;
 use super::books::{add_query, push_encoded};
 use super::pace::Path;
 use super::rest::Call;
-use super::ways::order_client;
+use super::ways::{SeveralClients, order_client};
 use super::wire::found;
 use super::wire::text::Raw;
 
@@ -173,8 +173,8 @@ impl XtsBroker {
             modified_limit_price: figures.limit,
             modified_stop_price: figures.stop,
             modified_time_in_force: word("validity", &change.validity)?,
-            order_unique_identifier: unique_id(&change.unique_id, true)?,
-            client: self.order_client(token),
+            order_unique_identifier: fitting_mark(&change.unique_id),
+            client: self.order_client(token)?,
         };
         self.change(token, Method::PUT, "/orders", Path::Orders, &body, done).await
     }
@@ -182,20 +182,21 @@ impl XtsBroker {
     pub(super) async fn send_cancel(&self, token: &Token, id: &str, unique: &str) -> Result<(), Error> {
         let mut path = String::from("/orders?appOrderID=");
         push_encoded(&mut path, order_number(id)?);
-        if !unique.is_empty() {
+        let mark = fitting_mark(unique);
+        if !mark.is_empty() {
             add_query(&mut path, "orderUniqueIdentifier=");
-            push_encoded(&mut path, unique_id(unique, true)?);
+            push_encoded(&mut path, mark);
         }
         self.delete(token, path).await
     }
 
     pub(super) async fn send_cancel_all(&self, token: &Token, about: InstrumentId) -> Result<(), Error> {
-        let body = self.about(token, about, Nothing {});
+        let body = self.about(token, about, Nothing {})?;
         self.change(token, Method::POST, "/orders/cancelall", Path::CancelAll, &body, done).await
     }
 
     pub(super) async fn send_exit_cover(&self, token: &Token, id: &str) -> Result<(), Error> {
-        let body = Exit { id: json_number(order_number(id)?)?, client: self.order_client(token) };
+        let body = Exit { id: json_number(order_number(id)?)?, client: self.order_client(token)? };
         self.change(token, Method::PUT, "/orders/cover", Path::Orders, &body, done).await
     }
 
@@ -212,7 +213,7 @@ impl XtsBroker {
             old_product_type: word("product", &what.from)?,
             new_product_type: word("product", &what.to)?,
         };
-        let body = self.about(token, what.instrument, body);
+        let body = self.about(token, what.instrument, body)?;
         self.change(token, Method::PUT, "/portfolio/positions/convert", Path::Convert, &body, done).await
     }
 
@@ -228,21 +229,25 @@ impl XtsBroker {
             position_square_off_quantity_type: kind,
             square_off_qty_value: value,
         };
-        let body = self.about(token, what.instrument, body);
+        let body = self.about(token, what.instrument, body)?;
         self.change(token, Method::PUT, "/portfolio/squareoff", Path::SquareOff, &body, done).await
     }
 
-    fn order_client(&self, token: &Token) -> Option<String> {
-        order_client(&self.settings.client_id, &token.facts)
+    fn order_client(&self, token: &Token) -> Result<Option<String>, Error> {
+        order_client(&self.settings.client_id, &token.facts).map_err(|SeveralClients| {
+            let why =
+                "the login deals for several clients; name the one to trade for in broker.xts.client_id";
+            Error::NotConfigured(why.to_owned())
+        })
     }
 
-    fn about<T>(&self, token: &Token, instrument: InstrumentId, rest: T) -> About<T> {
-        About {
+    fn about<T>(&self, token: &Token, instrument: InstrumentId, rest: T) -> Result<About<T>, Error> {
+        Ok(About {
             exchange_segment: instrument.segment.xts_name(),
             exchange_instrument_id: instrument.code,
             rest,
-            client: self.order_client(token),
-        }
+            client: self.order_client(token)?,
+        })
     }
 
     fn new_order<'a>(
@@ -270,14 +275,14 @@ impl XtsBroker {
             stop_loss_price: None,
             trailing: None,
             is_pro_order: None,
-            order_unique_identifier: unique_id(&order.unique_id, false)?,
+            order_unique_identifier: unique_id(&order.unique_id)?,
             api_order_source: "WEBAPI",
-            client: self.order_client(token),
+            client: self.order_client(token)?,
         })
     }
 
     async fn delete(&self, token: &Token, mut path: String) -> Result<(), Error> {
-        if let Some(client) = self.order_client(token) {
+        if let Some(client) = self.order_client(token)? {
             add_query(&mut path, "clientID=");
             push_encoded(&mut path, &client);
         }
@@ -415,15 +420,18 @@ fn word<'a>(name: &str, text: &'a str) -> Result<&'a str, Error> {
     if is_word { Ok(text) } else { Err(Error::Invalid(format!("the {name} must be one word"))) }
 }
 
-fn unique_id(text: &str, may_be_empty: bool) -> Result<&str, Error> {
-    let is_empty = may_be_empty && text.is_empty();
-    let is_mark =
-        (1..=MAX_UNIQUE_ID).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
-    if is_empty || is_mark {
-        Ok(text)
-    } else {
-        Err(invalid("the unique identifier must be 1 to 20 letters and digits"))
+fn unique_id(text: &str) -> Result<&str, Error> {
+    match fitting_mark(text) {
+        "" => Err(invalid("the unique identifier must be 1 to 20 letters and digits")),
+        mark => Ok(mark),
     }
+}
+
+/// A mark as brokers take it; of other software's marks that are none, nothing: the order's number is enough to
+/// change or cancel it.
+fn fitting_mark(text: &str) -> &str {
+    let fits = text.len() <= MAX_UNIQUE_ID && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    if fits { text } else { "" }
 }
 
 /// The broker's number of an order, as it gave it.

@@ -154,10 +154,15 @@ impl<'a> Envelope<'a> {
             || self.data.and_then(|d| Envelope::read(d.get())).is_some_and(|inner| has_mark(&inner))
     }
 
+    /// Whether its `type` is no word that means either.
+    fn has_foreign_kind(&self) -> bool {
+        let known = ["success", "true", "error", "false"];
+        raw_text(self.kind).is_some_and(|kind| !known.iter().any(|word| kind.eq_ignore_ascii_case(word)))
+    }
+
     fn is_success(&self) -> bool {
         match raw_text(self.kind).as_deref() {
-            Some("success" | "true") => true,
-            Some(_) => false,
+            Some(kind) => ["success", "true"].iter().any(|word| kind.eq_ignore_ascii_case(word)),
             None => self.result.is_some() && self.data.is_none(),
         }
     }
@@ -371,7 +376,8 @@ impl Answer {
         }
         // Neither what was asked for nor the broker's own refusal: nobody knows what became of it.
         let is_contradiction = envelope.kind.is_some() && envelope.is_success() && self.status < 500;
-        if is_contradiction || ((200..300).contains(&self.status) && !envelope.is_own()) {
+        let is_ok = (200..300).contains(&self.status);
+        if is_contradiction || (is_ok && (!envelope.is_own() || envelope.has_foreign_kind())) {
             return Error::Malformed("the answer is neither a success nor a refusal".to_owned());
         }
         if self.status >= 500 {

@@ -120,14 +120,25 @@ fn is_dealer(configured: &str, facts: &AccountFacts) -> bool {
 /// In whose name orders are placed: the client whose book they go into. `None` for an investor,
 /// who names nobody. It is never tried out, as books' clients are: an order in the wrong name is
 /// worse than none.
-pub(super) fn order_client(configured: &str, facts: &AccountFacts) -> Option<String> {
+///
+/// # Errors
+/// [`SeveralClients`]: which one is listed first may be another one tomorrow.
+pub(super) fn order_client(configured: &str, facts: &AccountFacts) -> Result<Option<String>, SeveralClients> {
     if !is_dealer(configured, facts) {
-        return None;
+        return Ok(None);
+    }
+    let named = facts.client_codes.iter().filter(|code| !code.is_empty() && !code.starts_with('*'));
+    if configured.is_empty() && named.count() > 1 {
+        return Err(SeveralClients);
     }
     let first = first_client(&facts.client_codes).or(facts.client_id.as_deref()).unwrap_or_default();
     let client = [configured, first, facts.user_id.as_str()].into_iter().find(|client| !client.is_empty());
-    client.map(str::to_owned)
+    Ok(client.map(str::to_owned))
 }
+
+/// A dealer's login names several clients, and the operator none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SeveralClients;
 
 /// The ways to ask for a book, best first.
 pub(super) fn ways(book: Book, configured: &str, facts: &AccountFacts) -> Vec<Way> {
@@ -216,8 +227,11 @@ mod tests {
     fn whose_books_are_asked_for() {
         let (investor, dealer, unknown) = (facts(Some(true)), facts(Some(false)), facts(None));
         let positions = Book::Positions(PositionView::Day);
+        let mut of_one = facts(Some(false));
+        of_one.client_codes.pop();
+        assert_eq!(order_client("", &dealer), Err(SeveralClients));
         for (configured, facts, client) in [
-            ("", &dealer, Some("ABC123")),
+            ("", &of_one, Some("ABC123")),
             ("XYZ", &dealer, Some("XYZ")),
             ("*****", &dealer, Some("*****")),
             ("*****", &investor, Some("*****")),
@@ -225,7 +239,7 @@ mod tests {
             ("XYZ", &investor, None),
             ("", &unknown, None),
         ] {
-            assert_eq!(order_client(configured, facts).as_deref(), client, "{configured} {facts:?}");
+            assert_eq!(order_client(configured, facts).unwrap().as_deref(), client, "{configured} {facts:?}");
         }
         for (configured, facts) in [("", &investor), ("XYZ", &investor), ("", &unknown)] {
             for book in [Book::Orders, Book::Trades, Book::History, Book::Holdings, positions, Book::Funds] {

@@ -33,6 +33,7 @@ impl SessionHandle {
             |id| format!("sent, order {id}"),
         )
         .await
+        .inspect(|id| self.shared.orders.placed(id))
     }
 
     /// Asks for an order's change. Its mark is looked up if it is left out.
@@ -71,7 +72,8 @@ impl SessionHandle {
     /// Any [`OrderError`].
     pub async fn cancel(&self, id: &str, by: &By) -> Result<(), OrderError> {
         self.check_enabled()?;
-        let mark = self.mark_of(id).await;
+        // Where the mark is not at hand, the number is enough; a cancellation waits for no book.
+        let mark = self.shared.orders.unique_id(id).unwrap_or_default();
         let request = request("cancel", format!("order {id}"), &mark, by);
         let (id, wanted, unique_id) = (id.to_owned(), id.to_owned(), mark.clone());
         self.carry_out(
@@ -281,8 +283,8 @@ impl SessionHandle {
         }
     }
 
-    /// The mark of an order that stands: from what was seen of it, else from the book. Empty if neither knows;
-    /// the broker may still do what is asked, and a cancellation is not to fail for want of it.
+    /// The mark of an order that is to be changed: from what was seen of it, else from the book. Empty if neither
+    /// knows; the broker may still do what is asked.
     async fn mark_of(&self, id: &str) -> String {
         if let Some(mark) = self.shared.orders.unique_id(id) {
             return mark;
@@ -335,10 +337,13 @@ impl SessionHandle {
         let done = |orders: &[Order]| {
             let order = orders.iter().find(|order| order.id == wanted.id)?;
             last = Some(order.clone());
+            // Books keep figures of kinds that have none: a market order shows some price.
+            let has_price = matches!(wanted.kind, OrderKind::Limit | OrderKind::StopLimit);
+            let has_trigger = matches!(wanted.kind, OrderKind::StopLimit | OrderKind::StopMarket);
             let same = order.quantity == wanted.quantity
                 && order.kind == wanted.kind
-                && order.price == wanted.price
-                && order.trigger == wanted.trigger;
+                && (!has_price || order.price == wanted.price)
+                && (!has_trigger || order.trigger == wanted.trigger);
             (same || order.status.is_final()).then_some(same)
         };
         match (self.look(done).await, last) {

@@ -2,9 +2,10 @@
 //! of. What is news goes to the hub. Not the socket itself; that is `account_feed`.
 //!
 //! The first reading of a process' life is the baseline: orders that are there already are not told as news,
-//! unless an event had told of them. From then on each opening of the socket, hence each new session, brings a
+//! unless an event had told of them or they were placed from here. From then on each opening of the socket, hence each new session, brings a
 //! reading, and what it shows that was not told yet is told.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ struct State {
     table: Table,
     /// A reading has been taken.
     based: bool,
+    /// Orders that this process placed before the first reading: of them it is news.
+    ours: HashSet<String>,
 }
 
 impl Follower {
@@ -51,14 +54,22 @@ impl Follower {
         self.wish.notify_one();
     }
 
+    /// An order was placed from here.
+    pub(crate) fn placed(&self, id: &str) {
+        let mut state = self.lock();
+        if !state.based {
+            state.ours.insert(id.to_owned());
+        }
+    }
+
     /// The mark of an order that was seen.
     pub(crate) fn unique_id(&self, id: &str) -> Option<String> {
         self.lock().table.unique_id(id)
     }
 
-    /// Whether something was learnt of an order at or after `since`.
-    pub(crate) fn heard_since(&self, id: &str, since: Instant) -> bool {
-        self.lock().table.heard_since(id, since)
+    /// Whether it was learnt at or after `since` that an order was filled further, or has ended.
+    pub(crate) fn moved_since(&self, id: &str, since: Instant) -> bool {
+        self.lock().table.moved_since(id, since)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -81,9 +92,10 @@ fn on_book(shared: &Shared, orders: Vec<Order>, as_of: Instant) {
     let mut state = shared.orders.lock();
     state.table.turn(day(shared));
     let based = std::mem::replace(&mut state.based, true);
+    let ours = std::mem::take(&mut state.ours);
     for order in orders {
-        // An event may have told of it before the first reading.
-        let told = based || state.table.knows(&order.id);
+        // An event may have told of it before the first reading, or it was placed from here.
+        let told = based || state.table.knows(&order.id) || ours.contains(&order.id);
         if state.table.offer(&order, as_of) && told {
             tell(shared, order, "book");
         }

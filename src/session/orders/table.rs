@@ -31,6 +31,8 @@ struct Known {
     updated_at: Option<UnixNanos>,
     /// When what is known was true: an event's arrival, or when the book was asked for.
     as_of: Instant,
+    /// The same of its last fill or its end; `None` while there was none.
+    moved: Option<Instant>,
 }
 
 /// Two days' orders: a book may still show yesterday's after the day has changed.
@@ -73,19 +75,24 @@ impl Table {
             Some(known) if known.state == state => false,
             Some(known) => is_newer(known, &state, order.updated_at, as_of),
         };
+        let before = known.map(|known| (known.state.filled, known.state.status.is_final(), known.moved));
+        let (filled, was_final, moved) = before.unwrap_or((0, false, None));
         if fresh {
             if self.today.len() >= MAX_ORDERS && !self.today.contains_key(&order.id) {
                 self.forget_one();
             }
             let unique_id = order.unique_id.clone();
             let (placed_at, updated_at) = (order.placed_at, order.updated_at);
-            let known = Known { state, unique_id, placed_at, updated_at, as_of };
+            let has_moved = state.filled > filled || (state.status.is_final() && !was_final);
+            let moved = if has_moved { Some(as_of) } else { moved };
+            let known = Known { state, unique_id, placed_at, updated_at, as_of, moved };
             self.today.insert(order.id.clone(), known);
         } else if let Some(known) = self.today.get_mut(&order.id)
             && known.state == state
         {
             // Confirmed, though not news.
             known.as_of = known.as_of.max(as_of);
+            known.moved = known.moved.map(|moved| moved.max(as_of));
             known.updated_at = known.updated_at.max(order.updated_at);
         }
         fresh
@@ -96,9 +103,9 @@ impl Table {
         self.today.contains_key(id)
     }
 
-    /// Whether something was learnt of an order at or after `since`.
-    pub(crate) fn heard_since(&self, id: &str, since: Instant) -> bool {
-        self.today.get(id).is_some_and(|known| known.as_of >= since)
+    /// Whether it was learnt at or after `since` that an order was filled further, or has ended.
+    pub(crate) fn moved_since(&self, id: &str, since: Instant) -> bool {
+        self.today.get(id).and_then(|known| known.moved).is_some_and(|moved| moved >= since)
     }
 
     /// An order's mark, if it is known and has one.
@@ -114,10 +121,11 @@ impl Table {
     }
 }
 
-/// A status as consumers see it: on its way, at the exchange and partly done are all "open" to them.
+/// A status as consumers see it: on its way, at the exchange and partly done are all "open" to them,
+/// and so is what the broker alone has a word for.
 fn seen(status: &OrderStatus) -> OrderStatus {
     match status {
-        OrderStatus::Pending | OrderStatus::PartiallyFilled => OrderStatus::Open,
+        OrderStatus::Pending | OrderStatus::PartiallyFilled | OrderStatus::Unknown(_) => OrderStatus::Open,
         other => other.clone(),
     }
 }
@@ -188,7 +196,7 @@ mod tests {
         );
         assert!(!table.offer(&at(OrderStatus::Pending, 10, 2), late), "what has ended has ended");
         assert!(!table.offer(&at(OrderStatus::Filled, 10, 9), late));
-        assert!(table.heard_since("1", late) && !table.heard_since("2", early));
+        assert!(table.moved_since("1", late) && !table.moved_since("2", early));
         assert_eq!(table.unique_id("1").as_deref(), Some("mark"));
     }
 

@@ -156,6 +156,20 @@ fn a_trade_whose_order_says_nothing_makes_the_book_be_read() {
         tokio::time::sleep(Duration::from_mins(1)).await;
         assert_eq!(process.told(), [("1".to_owned(), OrderStatus::Filled)]);
         assert_eq!(outside.broker.world().order_books, readings);
+        // An event from before the trade says nothing of it.
+        outside.broker.world().book.push(order("3", "m"));
+        outside.event(with("3", OrderStatus::Open, 0));
+        outside.broker.world().account_event(trade("3"));
+        outside.broker.world().book[2] = with("3", OrderStatus::Filled, 10);
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        let told = process.told();
+        assert_eq!(told.last(), Some(&("3".to_owned(), OrderStatus::Filled)), "{told:?}");
+        // Nor can an event that cannot be read.
+        outside.broker.world().book.push(with("4", OrderStatus::Filled, 10));
+        outside.broker.world().account_event(AccountEvent::Other("order".to_owned()));
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        assert_eq!(process.told(), [("4".to_owned(), OrderStatus::Filled)]);
+        let readings = outside.broker.world().order_books;
         // Not beside these, and they share a reading.
         outside.broker.world().book[1] = with("2", OrderStatus::Filled, 10);
         outside.broker.world().account_event(trade("2"));

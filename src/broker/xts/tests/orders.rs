@@ -152,6 +152,22 @@ async fn a_dealer_names_the_client_in_every_order_call() {
 }
 
 #[tokio::test]
+async fn an_order_of_other_software_is_changed_and_cancelled_by_its_number() {
+    let server = Server::start(|_| (200, PLACED.to_owned())).await;
+    let (broker, token) = (broker(settings(server.address)), of(true));
+    for mark in ["algo-1", "my_tag", "more than twenty characters"] {
+        broker.cancel(&token, "1100012345", mark).await.unwrap();
+        let unique_id = mark.to_owned();
+        broker.modify(&token, &OrderChange { unique_id, ..change() }).await.unwrap();
+    }
+    for seen in server.seen() {
+        let sent = format!("{} {}", seen.line, seen.body);
+        assert!(!sent.contains("nique"), "{sent}");
+        assert!(sent.contains("1100012345"), "{sent}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_right_is_never_sent() {
     let server = Server::start(|_| (200, PLACED.to_owned())).await;
     let (broker, token) = (broker(settings(server.address)), of(true));
