@@ -96,6 +96,14 @@ struct Seat {
     memory: Option<Memory>,
 }
 
+/// Why a part of an instrument does not come.
+#[derive(Debug)]
+struct Refusal {
+    message: Arc<str>,
+    /// It waits for a slot at the broker; else it needs none.
+    for_want_of_room: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Inner {
     broker: Box<str>,
@@ -108,7 +116,7 @@ pub(crate) struct Inner {
     feeds: Mutex<HashMap<FeedId, FeedState>>,
     /// Which feed carries an instrument, where there are several; `None`: each carries all.
     owners: Mutex<Option<HashMap<InstrumentId, FeedId>>>,
-    rejected: Mutex<HashMap<(InstrumentId, Part), Arc<str>>>,
+    rejected: Mutex<HashMap<(InstrumentId, Part), Refusal>>,
     /// Slots that the broker grants over all accounts; `usize::MAX` until that is known.
     budget: AtomicUsize,
 }
@@ -153,8 +161,15 @@ impl Hub {
     pub fn try_acquire(&self, shard: ShardId, key: TopicKey) -> Result<TopicId, NoRoom> {
         let table = lock(&self.0.table);
         let budget = self.0.budget.load(Ordering::Relaxed);
-        if table.slots() >= budget && table.needs_slot(&key) {
-            return Err(NoRoom { budget });
+        if table.needs_slot(&key) && table.slots() >= budget {
+            // What the broker refused takes no slot there, however long its holders keep it.
+            let rejected = lock(&self.0.rejected);
+            let refused = rejected
+                .iter()
+                .filter(|((id, part), refusal)| !refusal.for_want_of_room && table.holds(*id, *part));
+            if table.slots().saturating_sub(refused.count()) >= budget {
+                return Err(NoRoom { budget });
+            }
         }
         Ok(self.take(table, shard, key))
     }
@@ -301,15 +316,25 @@ impl Hub {
 
     /// Notes that the broker refused a part of an instrument, and tells its holders once.
     pub fn reject(&self, instrument: InstrumentId, part: Part, message: &str) {
+        self.refuse(instrument, part, message, false);
+    }
+
+    /// The same where the reason is that the broker grants no more: it goes on waiting for a slot.
+    pub fn reject_for_want_of_room(&self, instrument: InstrumentId, part: Part, message: &str) {
+        self.refuse(instrument, part, message, true);
+    }
+
+    fn refuse(&self, instrument: InstrumentId, part: Part, message: &str, for_want_of_room: bool) {
         let message: Arc<str> = message.into();
-        if lock(&self.0.rejected).insert((instrument, part), Arc::clone(&message)).is_none() {
+        let refusal = Refusal { message: Arc::clone(&message), for_want_of_room };
+        if lock(&self.0.rejected).insert((instrument, part), refusal).is_none() {
             self.broadcast(&ShardEvent::Rejected { instrument, part, message });
         }
     }
 
     /// Why the broker refuses a part of an instrument, if it does.
     pub fn rejection(&self, instrument: InstrumentId, part: Part) -> Option<Arc<str>> {
-        lock(&self.0.rejected).get(&(instrument, part)).cloned()
+        lock(&self.0.rejected).get(&(instrument, part)).map(|refusal| Arc::clone(&refusal.message))
     }
 
     /// Forgets a refusal: it will be asked for again.

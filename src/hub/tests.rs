@@ -262,6 +262,21 @@ fn a_budget_that_is_exhausted_refuses_what_needs_another_slot() {
 }
 
 #[test]
+fn what_the_broker_refused_takes_no_slot() {
+    let hub = Hub::new("sim");
+    let shard = hub.attach_shard();
+    let take = |code, mode| hub.try_acquire(shard.id(), key(code, mode)).is_ok();
+    hub.set_budget(2);
+    assert!(take(1, Mode::Ltp) && take(2, Mode::Ltp) && !take(3, Mode::Ltp));
+    hub.reject(id(1), Part::Bars, "nobody holds these");
+    hub.reject_for_want_of_room(id(2), Part::Prices, "no slot");
+    assert!(!take(3, Mode::Ltp), "what waits for a slot takes the next one");
+    hub.reject(id(1), Part::Prices, "no such scrip");
+    assert!(take(3, Mode::Ltp));
+    assert!(!take(4, Mode::Ltp));
+}
+
+#[test]
 fn a_snapshot_never_undoes_a_live_tick() {
     let hub = Hub::new("sim");
     let mut shard = hub.attach_shard();

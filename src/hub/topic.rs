@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::hub::ShardId;
+use crate::hub::{Part, ShardId};
 use crate::market::{Exchange, InstrumentId, Kind, KindSet};
 use crate::protocol::Mode;
 use crate::protocol::openalgo::market_data;
@@ -163,6 +163,14 @@ impl Table {
     /// Slots at the broker that are wanted in all.
     pub(super) const fn slots(&self) -> usize {
         self.slots
+    }
+
+    /// Whether somebody holds a part of an instrument.
+    pub(super) fn holds(&self, instrument: InstrumentId, part: Part) -> bool {
+        self.wanted.get(&instrument).is_some_and(|[ltp, quote, depth, bar]| match part {
+            Part::Prices => ltp + quote + depth > 0,
+            Part::Bars => *bar > 0,
+        })
     }
 
     /// Whether a topic would need a slot that nothing held takes up yet.

@@ -179,6 +179,13 @@ impl Calendar {
         session(exchange, date)
     }
 
+    /// When `exchange` opens on `date`: by its session, or where the calendar knows none (a special session it has
+    /// not heard of), when it usually does.
+    pub fn usual_open(&self, exchange: Exchange, date: Date) -> TimeOfDay {
+        let minutes = if matches!(exchange, Exchange::Cds | Exchange::Mcx) { 9 * 60 } else { 9 * 60 + 15 };
+        self.session(exchange, date).map_or(TimeOfDay(minutes), |session| session.open)
+    }
+
     /// Name of the holiday that closes the equity markets on `date`.
     pub fn holiday(&self, date: Date) -> Option<&'static str> {
         holiday(date).map(|holiday| holiday.name)

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 
 use crate::broker::Error;
 use crate::clock::UnixNanos;
-use crate::market::calendar::{IST_OFFSET_SECS, ist_date};
+use crate::market::calendar::{ist_date, ist_midnight};
 use crate::market::{Bar, InstrumentId, Interval, Kind, Quote, Tick, TickBody};
 use crate::session::messages::Asker;
 use crate::session::{CallError, SessionHandle};
@@ -51,6 +51,8 @@ impl SessionHandle {
         }
         let today = ist_date(self.shared.now());
         let most = self.shared.deps.broker.history_days(interval);
+        // A week or month is asked for as a whole: a part of it would be shown as all of it.
+        let from = if from > to { from } else { first_day(interval, from) };
         let slices = slices(from, to, today, interval, most)?;
         let reading = async {
             let mut bars = Vec::new();
@@ -98,9 +100,26 @@ impl SessionHandle {
         }
         let ticks = self.quotes(Kind::Quote, &[instrument]).await?;
         if let Some(bar) = ticks.iter().find_map(|tick| growing(tick, today)) {
-            merge(bars, Bar { start: midnight(first_day(interval, today)), ..bar });
+            // As it was at the last bar, where the broker does not tell.
+            let known = bars.last().map_or(0, |bar| bar.open_interest);
+            let open_interest = self.open_interest(instrument).await.unwrap_or(known);
+            merge(bars, Bar { start: ist_midnight(first_day(interval, today)), open_interest, ..bar });
         }
         Ok(())
+    }
+}
+
+impl SessionHandle {
+    /// Open interest now; `None` where there is none, or it cannot be had.
+    async fn open_interest(&self, instrument: InstrumentId) -> Option<i64> {
+        if !instrument.segment.has_open_interest() {
+            return None;
+        }
+        let ticks = self.quotes(Kind::OpenInterest, &[instrument]).await.ok()?;
+        ticks.iter().find_map(|tick| match tick.body {
+            TickBody::OpenInterest(interest) => Some(interest.open_interest),
+            _ => None,
+        })
     }
 }
 
@@ -182,6 +201,7 @@ fn merge(bars: &mut Vec<Bar>, today: Bar) {
             last.low = last.low.min(today.low);
             last.close = today.close;
             last.volume = last.volume.saturating_add(today.volume);
+            last.open_interest = today.open_interest;
         }
         _ => bars.push(today),
     }
@@ -194,14 +214,6 @@ fn first_day(interval: Interval, day: Date) -> Date {
         Interval::Month => day.first_of_month(),
         Interval::Seconds(_) | Interval::Day => day,
     }
-}
-
-/// Its start in India.
-fn midnight(day: Date) -> UnixNanos {
-    let days = i64::from(
-        day.since((jiff::Unit::Day, jiff::civil::date(1970, 1, 1))).map_or(0, |span| span.get_days()),
-    );
-    UnixNanos::from_secs(days * 86_400 - IST_OFFSET_SECS)
 }
 
 #[cfg(test)]
@@ -248,7 +260,7 @@ mod tests {
     #[test]
     fn periods_begin_at_midnight_in_india() {
         let day = date(2026, 2, 10);
-        assert_eq!(midnight(day), UnixNanos::from_secs(1_770_661_800));
+        assert_eq!(ist_midnight(day), UnixNanos::from_secs(1_770_661_800));
         assert_eq!(first_day(Interval::Week, day), date(2026, 2, 9));
         assert_eq!(first_day(Interval::Month, day), date(2026, 2, 1));
         assert_eq!(first_day(Interval::Day, day), day);

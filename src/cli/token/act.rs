@@ -126,8 +126,11 @@ fn the_account(target: &Target, accounts: &[String]) -> Option<String> {
             let mut firsts: Vec<_> = accounts.iter().filter_map(|name| name.split('/').next()).collect();
             firsts.sort_unstable();
             firsts.dedup();
-            if let [only] = firsts[..] {
-                return Some(only.to_owned());
+            // The account's first session, or the only one that there is.
+            match (&firsts[..], accounts) {
+                ([only], _) if accounts.iter().any(|name| name == only) => return Some((*only).to_owned()),
+                (_, [only]) => return Some(only.clone()),
+                _ => {}
             }
             say(&format!("there are several accounts; name one with --account: {}", accounts.join(", ")));
             None

@@ -210,12 +210,20 @@ impl StreamActor {
                         && self.shared.deps.spread.has_no_room(self.shared.deps.feed, instrument) => {}
                 Change::Rejected(instrument, why) => {
                     warn!(%instrument, why, "no data for an instrument");
-                    hub.reject(instrument, Part::Prices, &why);
+                    if self.plan.is_out_of_budget(instrument) {
+                        hub.reject_for_want_of_room(instrument, Part::Prices, &why);
+                    } else {
+                        hub.reject(instrument, Part::Prices, &why);
+                    }
                 }
                 Change::Cleared(instrument) => hub.clear_rejection(instrument, Part::Prices),
                 Change::BarsRejected(instrument, why) => {
                     warn!(%instrument, why, "no bars for an instrument");
-                    hub.reject(instrument, Part::Bars, &why);
+                    if self.plan.are_bars_out_of_budget(instrument) {
+                        hub.reject_for_want_of_room(instrument, Part::Bars, &why);
+                    } else {
+                        hub.reject(instrument, Part::Bars, &why);
+                    }
                 }
                 Change::BarsCleared(instrument) => hub.clear_rejection(instrument, Part::Bars),
             }

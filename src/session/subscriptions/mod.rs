@@ -396,6 +396,11 @@ impl Subscriptions {
         self.out_of_budget.contains(&instrument)
     }
 
+    /// The same of its bars.
+    pub fn are_bars_out_of_budget(&self, instrument: InstrumentId) -> bool {
+        self.bars_out_of_budget.contains(&instrument)
+    }
+
     /// What consumers must be told since the last call.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)

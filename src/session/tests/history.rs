@@ -69,6 +69,8 @@ fn todays_bar_comes_from_the_quote_if_something_was_traded_today() {
         let week = session.history(RELIANCE, Interval::Week, yesterday, TODAY).await.expect("bars");
         let merged = Bar { open: price(100), start: bar(1, 0).start, volume: 57, ..today };
         assert_eq!(week, [merged]);
+        // From the middle of the week it is the same bar.
+        assert_eq!(session.history(RELIANCE, Interval::Week, TODAY, TODAY).await.expect("bars"), [merged]);
 
         outside.broker.world().touchline = Some(touchline(START.minus(Duration::from_hours(24))));
         assert_eq!(days(yesterday, TODAY).await.expect("bars"), [bar(1, 50)], "nothing was traded today");

@@ -152,9 +152,7 @@ impl Grid {
             Segment::BseFo => Exchange::Bfo,
             Segment::Mcx => Exchange::Mcx,
         };
-        let usual = if matches!(exchange, Exchange::Cds | Exchange::Mcx) { 9 * 3600 } else { 9 * 3600 + 900 };
-        let session = Calendar::new().session(exchange, date(wall));
-        midnight(wall) + session.map_or(usual, |session| i64::from(session.open.minutes()) * 60)
+        midnight(wall) + Calendar::new().usual_open(exchange, date(wall)).secs()
     }
 
     /// Start of the bar that a stamp belongs to, as wall-clock time.

@@ -32,8 +32,8 @@ pub(super) fn property(text: &str, recv: UnixNanos, out: &mut Vec<Tick>) -> Resu
     let mut band = PriceBand::default();
     for (key, value) in pairs(text) {
         let Some(value) = value else { continue };
-        // Zero and less stand for no band.
-        let limit = || price(value).ok_or(Skip::Undecodable).map(|p| Some(p).filter(|p| p.is_positive()));
+        // Zero and less stand for no band, which takes one that was told before away.
+        let limit = || price(value).ok_or(Skip::Undecodable).map(|p| Some(p.max(Price::ZERO)));
         match key {
             "t" => name = named(value),
             HIGH_BAND => band.high = limit()?,
@@ -46,7 +46,7 @@ pub(super) fn property(text: &str, recv: UnixNanos, out: &mut Vec<Tick>) -> Resu
     match (band.low, band.high) {
         (None, None) => return Err(Skip::Ignored),
         // One of them is no band of this instrument, and which cannot be told.
-        (Some(low), Some(high)) if low > high => return Err(Skip::Undecodable),
+        (Some(low), Some(high)) if low > high && high.is_positive() => return Err(Skip::Undecodable),
         _ => {}
     }
     out.push(Tick { instrument, ts_event: UnixNanos::ZERO, ts_recv: recv, body: TickBody::PriceBand(band) });

@@ -6,10 +6,8 @@ use std::borrow::Cow;
 use jiff::tz::Offset;
 
 use crate::clock::UnixNanos;
+use crate::market::calendar::IST_OFFSET_SECS;
 use crate::market::{Exchange, InstrumentId, Master, Segment};
-
-/// IST, which has no summer time.
-const IST_SECONDS: i64 = 19_800;
 
 /// The exchange and symbol that consumers know an instrument by. One that is not in the list has the broker's
 /// symbol, or its number where the broker sends none, and the exchange of its segment.
@@ -45,7 +43,7 @@ pub(super) const fn average_places(segment: Segment) -> u32 {
 pub fn ist_text(time: Option<UnixNanos>) -> String {
     let Some(time) = time else { return String::new() };
     // Shifted by the offset, UTC's calendar reads as IST's.
-    let shifted = UnixNanos::from_secs(time.as_secs() + IST_SECONDS);
+    let shifted = UnixNanos::from_secs(time.as_secs() + IST_OFFSET_SECS);
     Offset::UTC.to_datetime(shifted.timestamp()).strftime("%d-%b-%Y %H:%M:%S").to_string()
 }
 

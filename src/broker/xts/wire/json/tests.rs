@@ -245,7 +245,11 @@ fn price_bands_are_no_prices() {
     };
     let both = PriceBand { low: Some(price("516.95")), high: Some(price("2067.75")) };
     assert_eq!(band("t:12_1140025,110:2067.75,111:516.95"), (1_140_025, both));
-    assert_eq!(band("t:1_2885,11:1,111:516.95,110:0").1, PriceBand { high: None, ..both });
+    assert_eq!(
+        band("t:1_2885,11:1,111:516.95,110:0").1,
+        PriceBand { high: Some(Price::ZERO), ..both },
+        "it is lifted"
+    );
 }
 
 #[test]

@@ -14,13 +14,13 @@ use super::super::asked::{Asked, Failed, Reply};
 use super::super::serve::Page;
 use super::wanted::{Wanted, resolve};
 use crate::clock::UnixNanos;
-use crate::market::calendar::{ist_date, ist_midnight};
+use crate::market::calendar::{IST_OFFSET_SECS, ist_date, ist_midnight};
 use crate::market::{Bar, Calendar, Exchange, InstrumentId, Interval};
 use crate::protocol::openalgo::rest::decimal::Decimal;
 use crate::protocol::openalgo::rest::names;
 
-/// IST is ahead of UTC by this.
-const IST_SECONDS: i64 = 19_800;
+/// In seconds.
+const QUARTER_HOUR: u32 = 900;
 
 /// What OpenAlgo accepts, and `60m`, which it advertises.
 const ACCEPTED: [&str; 24] = [
@@ -60,7 +60,13 @@ impl Recipe {
         }
         let Interval::Seconds(seconds) = wanted else { return None };
         let parts = offered.iter().filter_map(|interval| match interval {
-            Interval::Seconds(part) if *part < seconds && seconds % part == 0 => Some(*part),
+            // Brokers that count from midnight cut the bar in which the session opens, at 09:15; parts that fit
+            // into a quarter of an hour are whole all the same.
+            Interval::Seconds(part)
+                if *part < seconds && seconds % part == 0 && QUARTER_HOUR.is_multiple_of(*part) =>
+            {
+                Some(*part)
+            }
             _ => None,
         });
         Some(Self { base: Interval::Seconds(parts.max()?), join: Join::Seconds(seconds) })
@@ -81,18 +87,18 @@ impl Recipe {
             Join::Seconds(seconds) => joined(bars, |start| {
                 let day = ist_date(start);
                 let midnight = ist_midnight(day).as_secs();
-                let open = calendar.session(exchange, day).map_or(0, |session| session.open.secs());
-                let from = midnight + open;
+                let from = midnight + calendar.usual_open(exchange, day).secs();
                 let steps = (start.as_secs() - from).div_euclid(i64::from(seconds));
                 UnixNanos::from_secs(from + steps * i64::from(seconds))
             }),
-            Join::Months(months) => joined(bars, |start| {
-                let day = ist_date(start);
-                let first = (day.month() - 1) / months * months + 1;
-                ist_midnight(jiff::civil::date(day.year(), first, 1))
-            }),
+            Join::Months(months) => joined(bars, |start| ist_midnight(first_of(ist_date(start), months))),
         }
     }
+}
+
+/// The first day of the so many months of a year that a day belongs to.
+fn first_of(day: Date, months: i8) -> Date {
+    jiff::civil::date(day.year(), (day.month() - 1) / months * months + 1, 1)
 }
 
 /// Bars that start together as one, in order.
@@ -128,7 +134,7 @@ struct BarData {
 /// A bar's time as the client wants it.
 fn timestamp(bar: &Bar, recipe: Recipe) -> i64 {
     let shifted = !recipe.base.is_intraday() && recipe.join == Join::No;
-    bar.start.as_secs() + if shifted { IST_SECONDS } else { 0 }
+    bar.start.as_secs() + if shifted { IST_OFFSET_SECS } else { 0 }
 }
 
 struct Question {
@@ -176,7 +182,12 @@ impl Question {
     }
 
     async fn answer(&self, asked: &Asked) -> Result<Vec<Bar>, Failed> {
-        let bars = asked.desk.history(self.id, self.recipe.base, self.from, self.to).await?;
+        // A period is whole or it would be shown as more than it is.
+        let from = match self.recipe.join {
+            Join::Months(months) => first_of(self.from, months),
+            Join::No | Join::Seconds(_) => self.from,
+        };
+        let bars = asked.desk.history(self.id, self.recipe.base, from, self.to).await?;
         Ok(self.recipe.applied(bars, asked.calendar, self.exchange))
     }
 }
@@ -285,7 +296,7 @@ mod tests {
         for (text, expected) in [
             ("60m", recipe(Interval::minutes(60), Join::No)),
             ("1h", recipe(Interval::minutes(60), Join::No)),
-            ("20m", recipe(Interval::minutes(10), Join::Seconds(1200))),
+            ("20m", recipe(Interval::minutes(1), Join::Seconds(1200))),
             ("5s", recipe(Interval::Seconds(1), Join::Seconds(5))),
             ("D", recipe(Interval::Day, Join::No)),
             ("W", None),

@@ -30,6 +30,9 @@ pub(super) async fn timings(asked: &Asked) -> Result<Reply, Failed> {
         Some(_) => wanted.day("date"),
     };
     wanted.finish()?;
+    if !crate::market::Calendar::new().knows(day.year()) {
+        return Err(Failed::new(404, format!("the holidays of {} are not known here", day.year())));
+    }
     let open = exchanges()
         .filter_map(|exchange| Some(hours(exchange, day, &asked.calendar.session(exchange, day)?)));
     Ok(Reply::data(&open.collect::<Vec<_>>()))

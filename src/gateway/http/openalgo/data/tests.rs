@@ -252,6 +252,10 @@ async fn bars_carry_the_times_that_clients_expect() {
         let (_, body) = desk.ask("history", asked_bars(interval, "2025-01-01", "2025-04-01")).await;
         assert_eq!(body["data"][0]["timestamp"], timestamp, "{interval}");
     }
+    // A quarter that is asked for from its middle is read from its start.
+    desk.ask("history", asked_bars("Q", "2025-02-10", "2025-04-01")).await;
+    let last = desk.books.lock().unwrap().asked.last().cloned();
+    assert_eq!(last.as_deref(), Some("history NSECM:2885 M 2025-01-01 2025-04-01"));
     // None is no failure of ours; the client tells it apart.
     desk.books.lock().unwrap().bars.clear();
     let (status, body) = desk.ask("history", asked_bars("D", "2025-04-01", "2025-04-01")).await;
@@ -273,7 +277,7 @@ async fn bars_of_other_lengths_are_made_of_shorter_ones() {
         })
     );
     assert_eq!((data[1]["timestamp"].as_i64(), &data[2]), (Some(1_743_480_300), &Value::Null));
-    assert_eq!(desk.books.lock().unwrap().asked, ["history NSECM:2885 10m 2025-04-01 2025-04-01"]);
+    assert_eq!(desk.books.lock().unwrap().asked, ["history NSECM:2885 1m 2025-04-01 2025-04-01"]);
 }
 
 #[tokio::test]
