@@ -173,6 +173,7 @@ fn not_done(error: OrderError) -> DeskError {
     match error {
         OrderError::Disabled => DeskError::NotConfigured(error.to_string()),
         OrderError::NotAllowed(why) | OrderError::NotDone(why) => DeskError::Refused(why),
+        OrderError::Call(CallError::Broker(broker::Error::NotSent(why))) => DeskError::NotSent(why),
         OrderError::Call(error) => failed(error),
         OrderError::Unclear { message, unique_id, sent_at } => {
             DeskError::Unclear { message, unique_id, sent_at }
@@ -223,6 +224,11 @@ mod tests {
         assert!(matches!(failed(dead.into()), DeskError::NoSession(_)));
         assert!(matches!(failed(broker::Error::Network(text()).into()), DeskError::Failed(_)));
         assert!(matches!(failed(broker::Error::NotSent(text()).into()), DeskError::Failed(_)));
+        let unsent = CallError::from(broker::Error::NotSent(text()));
+        assert!(
+            matches!(not_done(unsent.into()), DeskError::NotSent(_)),
+            "of an order that is worth knowing"
+        );
         assert!(matches!(not_done(OrderError::Disabled), DeskError::NotConfigured(_)));
         assert_eq!(not_done(OrderError::NotDone("x".to_owned())), DeskError::Refused("x".to_owned()));
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::civil::Date;
+use tokio::time::Instant;
 
 pub use error::{Class, Error};
 
@@ -227,12 +228,18 @@ pub trait Broker: Send + Sync + 'static {
     }
 
     /// Sends an order and returns the broker's number of it. That is no acceptance: the order book tells.
-    /// Never repeats anything. Takes the interactive token, as all that follows.
+    /// Never repeats anything. Takes the interactive token, as all that follows. What has not had its turn by
+    /// `send_by` is not sent: an order that comes late is worse than none. What only takes back knows no such bound.
     ///
     /// # Errors
-    /// Any [`Error`]; where [`Error::is_unclear`], the order may have been placed.
-    fn place<'a>(&'a self, token: &'a Token, order: &'a NewOrder) -> BoxFuture<'a, Result<String, Error>> {
-        let _ = (token, order);
+    /// Any [`Error`]; `NotSent` if `send_by` came first; where [`Error::is_unclear`], the order may have been placed.
+    fn place<'a>(
+        &'a self,
+        token: &'a Token,
+        send_by: Instant,
+        order: &'a NewOrder,
+    ) -> BoxFuture<'a, Result<String, Error>> {
+        let _ = (token, send_by, order);
         not_offered("orders")
     }
 
@@ -240,8 +247,13 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Self::place`].
-    fn modify<'a>(&'a self, token: &'a Token, change: &'a OrderChange) -> BoxFuture<'a, Result<(), Error>> {
-        let _ = (token, change);
+    fn modify<'a>(
+        &'a self,
+        token: &'a Token,
+        send_by: Instant,
+        change: &'a OrderChange,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = (token, send_by, change);
         not_offered("orders")
     }
 
@@ -279,9 +291,10 @@ pub trait Broker: Send + Sync + 'static {
     fn place_cover<'a>(
         &'a self,
         token: &'a Token,
+        send_by: Instant,
         order: &'a NewOrder,
     ) -> BoxFuture<'a, Result<CoverIds, Error>> {
-        let _ = (token, order);
+        let _ = (token, send_by, order);
         not_offered("cover orders")
     }
 
@@ -301,9 +314,10 @@ pub trait Broker: Send + Sync + 'static {
     fn place_bracket<'a>(
         &'a self,
         token: &'a Token,
+        send_by: Instant,
         order: &'a BracketOrder,
     ) -> BoxFuture<'a, Result<String, Error>> {
-        let _ = (token, order);
+        let _ = (token, send_by, order);
         not_offered("bracket orders")
     }
 
@@ -320,8 +334,13 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Self::place`].
-    fn convert<'a>(&'a self, token: &'a Token, what: &'a Conversion) -> BoxFuture<'a, Result<(), Error>> {
-        let _ = (token, what);
+    fn convert<'a>(
+        &'a self,
+        token: &'a Token,
+        send_by: Instant,
+        what: &'a Conversion,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = (token, send_by, what);
         not_offered("conversion")
     }
 
@@ -329,8 +348,13 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Self::place`].
-    fn square_off<'a>(&'a self, token: &'a Token, what: &'a SquareOff) -> BoxFuture<'a, Result<(), Error>> {
-        let _ = (token, what);
+    fn square_off<'a>(
+        &'a self,
+        token: &'a Token,
+        send_by: Instant,
+        what: &'a SquareOff,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = (token, send_by, what);
         not_offered("square off")
     }
 

@@ -30,6 +30,7 @@ use futures::future::BoxFuture;
 use jiff::civil::Date;
 use rustls::ClientConfig;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 pub use profiles::Profile;
 pub use settings::{AppKey, Credentials, LoginKind, MAX_MARKET_KEYS, Settings};
@@ -228,12 +229,22 @@ impl Broker for XtsBroker {
         Box::pin(self.ask_profile(token))
     }
 
-    fn place<'a>(&'a self, token: &'a Token, order: &'a NewOrder) -> BoxFuture<'a, Result<String, Error>> {
-        Box::pin(self.send_order(token, order))
+    fn place<'a>(
+        &'a self,
+        token: &'a Token,
+        send_by: Instant,
+        order: &'a NewOrder,
+    ) -> BoxFuture<'a, Result<String, Error>> {
+        Box::pin(self.send_order(token, send_by, order))
     }
 
-    fn modify<'a>(&'a self, token: &'a Token, change: &'a OrderChange) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.send_change(token, change))
+    fn modify<'a>(
+        &'a self,
+        token: &'a Token,
+        send_by: Instant,
+        change: &'a OrderChange,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.send_change(token, send_by, change))
     }
 
     fn cancel<'a>(
@@ -256,9 +267,10 @@ impl Broker for XtsBroker {
     fn place_cover<'a>(
         &'a self,
         token: &'a Token,
+        send_by: Instant,
         order: &'a NewOrder,
     ) -> BoxFuture<'a, Result<CoverIds, Error>> {
-        Box::pin(self.send_cover(token, order))
+        Box::pin(self.send_cover(token, send_by, order))
     }
 
     fn exit_cover<'a>(&'a self, token: &'a Token, id: &'a str) -> BoxFuture<'a, Result<(), Error>> {
@@ -268,21 +280,32 @@ impl Broker for XtsBroker {
     fn place_bracket<'a>(
         &'a self,
         token: &'a Token,
+        send_by: Instant,
         order: &'a BracketOrder,
     ) -> BoxFuture<'a, Result<String, Error>> {
-        Box::pin(self.send_bracket(token, order))
+        Box::pin(self.send_bracket(token, send_by, order))
     }
 
     fn exit_bracket<'a>(&'a self, token: &'a Token, id: &'a str) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(self.send_exit_bracket(token, id))
     }
 
-    fn convert<'a>(&'a self, token: &'a Token, what: &'a Conversion) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.send_conversion(token, what))
+    fn convert<'a>(
+        &'a self,
+        token: &'a Token,
+        send_by: Instant,
+        what: &'a Conversion,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.send_conversion(token, send_by, what))
     }
 
-    fn square_off<'a>(&'a self, token: &'a Token, what: &'a SquareOff) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.send_square_off(token, what))
+    fn square_off<'a>(
+        &'a self,
+        token: &'a Token,
+        send_by: Instant,
+        what: &'a SquareOff,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.send_square_off(token, send_by, what))
     }
 
     fn intervals(&self) -> &'static [Interval] {

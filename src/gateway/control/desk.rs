@@ -125,6 +125,9 @@ pub enum DeskError {
     /// The broker could not be reached or did not answer; nothing was changed by the call.
     #[error("{0}")]
     Failed(String),
+    /// The broker was not told of it: no connection, no token, or no turn in time.
+    #[error("nothing was sent to the broker: {0}")]
+    NotSent(String),
     /// What was asked for may have been done: the broker did not say. It was not repeated.
     #[error("{message}")]
     Unclear {

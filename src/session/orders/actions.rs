@@ -25,9 +25,9 @@ impl SessionHandle {
         let request = request("place", describe(&order), &mark, by);
         self.carry_out(
             request,
-            move |broker, token| {
+            move |broker, token, send_by| {
                 let order = order.clone();
-                async move { broker.place(&token, &order).await }.boxed()
+                async move { broker.place(&token, send_by, &order).await }.boxed()
             },
             move |session, lost| async move { session.find_entry("an order", &mark, side, &lost).await },
             |id| format!("sent, order {id}"),
@@ -56,9 +56,9 @@ impl SessionHandle {
         let wanted = change.clone();
         self.carry_out(
             request,
-            move |broker, token| {
+            move |broker, token, send_by| {
                 let change = change.clone();
-                async move { broker.modify(&token, &change).await }.boxed()
+                async move { broker.modify(&token, send_by, &change).await }.boxed()
             },
             move |session, lost| async move { session.find_change(&wanted, &lost).await },
             |()| "sent".to_owned(),
@@ -74,11 +74,11 @@ impl SessionHandle {
         self.check_enabled()?;
         // Where the mark is not at hand, the number is enough; a cancellation waits for no book.
         let mark = self.shared.orders.unique_id(id).unwrap_or_default();
-        let request = request("cancel", format!("order {id}"), &mark, by);
+        let request = taking_back("cancel", format!("order {id}"), &mark, by);
         let (id, wanted, unique_id) = (id.to_owned(), id.to_owned(), mark.clone());
         self.carry_out(
             request,
-            move |broker, token| {
+            move |broker, token, _| {
                 let (id, unique_id) = (id.clone(), unique_id.clone());
                 async move { broker.cancel(&token, &id, &unique_id).await }.boxed()
             },
@@ -94,10 +94,10 @@ impl SessionHandle {
     /// Any [`OrderError`].
     pub async fn cancel_all(&self, instrument: InstrumentId, by: &By) -> Result<(), OrderError> {
         self.check_enabled()?;
-        let request = request("cancel_all", format!("every order of {instrument}"), "", by);
+        let request = taking_back("cancel_all", format!("every order of {instrument}"), "", by);
         self.carry_out(
             request,
-            move |broker, token| async move { broker.cancel_all(&token, instrument).await }.boxed(),
+            move |broker, token, _| async move { broker.cancel_all(&token, instrument).await }.boxed(),
             move |session, lost| async move {
                 let stands = |o: &Order| o.instrument == instrument && !o.status.is_final();
                 let seen = session.look(|orders| (!orders.iter().any(stands)).then_some(())).await;
@@ -120,9 +120,9 @@ impl SessionHandle {
         let request = request("place_cover", describe(&order), &mark, by);
         self.carry_out(
             request,
-            move |broker, token| {
+            move |broker, token, send_by| {
                 let order = order.clone();
-                async move { broker.place_cover(&token, &order).await }.boxed()
+                async move { broker.place_cover(&token, send_by, &order).await }.boxed()
             },
             move |session, lost| async move { session.find_cover(&mark, side, &lost).await },
             |ids| format!("sent, entry {}, stop {}", ids.entry, ids.exit),
@@ -136,11 +136,11 @@ impl SessionHandle {
     /// Any [`OrderError`].
     pub async fn exit_cover(&self, id: &str, by: &By) -> Result<(), OrderError> {
         self.check_enabled()?;
-        let request = request("exit_cover", format!("order {id}"), "", by);
+        let request = taking_back("exit_cover", format!("order {id}"), "", by);
         let (id, wanted) = (id.to_owned(), id.to_owned());
         self.carry_out(
             request,
-            move |broker, token| {
+            move |broker, token, _| {
                 let id = id.clone();
                 async move { broker.exit_cover(&token, &id).await }.boxed()
             },
@@ -168,9 +168,9 @@ impl SessionHandle {
         let request = request("place_bracket", what, &mark, by);
         self.carry_out(
             request,
-            move |broker, token| {
+            move |broker, token, send_by| {
                 let order = order.clone();
-                async move { broker.place_bracket(&token, &order).await }.boxed()
+                async move { broker.place_bracket(&token, send_by, &order).await }.boxed()
             },
             move |session, lost| async move {
                 session.find_entry("a bracket order", &mark, side, &lost).await
@@ -186,11 +186,11 @@ impl SessionHandle {
     /// Any [`OrderError`].
     pub async fn exit_bracket(&self, id: &str, by: &By) -> Result<(), OrderError> {
         self.check_enabled()?;
-        let request = request("exit_bracket", format!("order {id}"), "", by);
+        let request = taking_back("exit_bracket", format!("order {id}"), "", by);
         let (id, wanted) = (id.to_owned(), id.to_owned());
         self.carry_out(
             request,
-            move |broker, token| {
+            move |broker, token, _| {
                 let id = id.clone();
                 async move { broker.exit_bracket(&token, &id).await }.boxed()
             },
@@ -218,9 +218,9 @@ impl SessionHandle {
         let request = request("convert", words, "", by);
         self.carry_out(
             request,
-            move |broker, token| {
+            move |broker, token, send_by| {
                 let what = what.clone();
-                async move { broker.convert(&token, &what).await }.boxed()
+                async move { broker.convert(&token, send_by, &what).await }.boxed()
             },
             |_, lost| async move { Err(unclear("a conversion", "", &lost, &Seen::Missing, POSITIONS)) },
             |()| "sent".to_owned(),
@@ -245,9 +245,9 @@ impl SessionHandle {
         let request = request("square_off", words, "", by);
         self.carry_out(
             request,
-            move |broker, token| {
+            move |broker, token, send_by| {
                 let what = what.clone();
-                async move { broker.square_off(&token, &what).await }.boxed()
+                async move { broker.square_off(&token, send_by, &what).await }.boxed()
             },
             |_, lost| async move {
                 Err(unclear("a closing of a position", "", &lost, &Seen::Missing, POSITIONS))
@@ -401,7 +401,12 @@ impl SessionHandle {
 const POSITIONS: &str = "only the positions and the order book can tell";
 
 fn request(action: &'static str, what: String, unique_id: &str, by: &By) -> Request {
-    Request { action, what, unique_id: unique_id.to_owned(), by: by.clone() }
+    Request { action, what, unique_id: unique_id.to_owned(), by: by.clone(), takes_back: false }
+}
+
+/// The same, for what only takes back what was done.
+fn taking_back(action: &'static str, what: String, unique_id: &str, by: &By) -> Request {
+    Request { takes_back: true, ..request(action, what, unique_id, by) }
 }
 
 fn describe(order: &NewOrder) -> String {

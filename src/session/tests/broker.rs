@@ -475,7 +475,12 @@ impl Broker for FakeBroker {
         .boxed()
     }
 
-    fn place<'a>(&'a self, token: &'a Token, new: &'a NewOrder) -> BoxFuture<'a, Result<String, Error>> {
+    fn place<'a>(
+        &'a self,
+        token: &'a Token,
+        _: Instant,
+        new: &'a NewOrder,
+    ) -> BoxFuture<'a, Result<String, Error>> {
         let work = |world: &mut World| {
             let id = (world.book.len() + 1).to_string();
             world.book.push(Order { side: new.side, quantity: new.quantity, ..order(&id, &new.unique_id) });
@@ -487,6 +492,7 @@ impl Broker for FakeBroker {
     fn place_cover<'a>(
         &'a self,
         token: &'a Token,
+        _: Instant,
         new: &'a NewOrder,
     ) -> BoxFuture<'a, Result<CoverIds, Error>> {
         let work = |world: &mut World| {
@@ -500,6 +506,7 @@ impl Broker for FakeBroker {
     fn place_bracket<'a>(
         &'a self,
         token: &'a Token,
+        _: Instant,
         new: &'a BracketOrder,
     ) -> BoxFuture<'a, Result<String, Error>> {
         let work = |world: &mut World| {
@@ -509,7 +516,12 @@ impl Broker for FakeBroker {
         self.change(token, "bracket".to_owned(), work).boxed()
     }
 
-    fn modify<'a>(&'a self, token: &'a Token, to: &'a OrderChange) -> BoxFuture<'a, Result<(), Error>> {
+    fn modify<'a>(
+        &'a self,
+        token: &'a Token,
+        _: Instant,
+        to: &'a OrderChange,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         let work = |world: &mut World| {
             for order in world.book.iter_mut().filter(|order| order.id == to.id) {
                 (order.quantity, order.price) = (to.quantity, to.price);
@@ -558,11 +570,21 @@ impl Broker for FakeBroker {
         self.change(token, format!("exit_bracket {id}"), |_| ()).boxed()
     }
 
-    fn convert<'a>(&'a self, token: &'a Token, _: &'a Conversion) -> BoxFuture<'a, Result<(), Error>> {
+    fn convert<'a>(
+        &'a self,
+        token: &'a Token,
+        _: Instant,
+        _: &'a Conversion,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         self.change(token, "convert".to_owned(), |_| ()).boxed()
     }
 
-    fn square_off<'a>(&'a self, token: &'a Token, _: &'a SquareOff) -> BoxFuture<'a, Result<(), Error>> {
+    fn square_off<'a>(
+        &'a self,
+        token: &'a Token,
+        _: Instant,
+        _: &'a SquareOff,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         self.change(token, "square_off".to_owned(), |_| ()).boxed()
     }
 

@@ -1,5 +1,7 @@
 //! Orders: sent once whatever happens, looked for where the broker did not say, written down.
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::broker::Error;
 use crate::market::{
@@ -7,7 +9,7 @@ use crate::market::{
     Price, Side, SquareOff, SquareOffSize,
 };
 use crate::session::tests::broker::{Fate, order};
-use crate::session::{By, OrderError};
+use crate::session::{By, CallError, OrderError};
 use crate::token::Product;
 
 const INTERACTIVE: usize = Product::Interactive as usize;
@@ -77,7 +79,7 @@ fn an_order_is_marked_sent_and_written_down() {
 fn nothing_is_sent_while_orders_are_off_or_beyond_the_limit() {
     run(|| async {
         let mut outside = Outside::new();
-        outside.orders = OrderSettings { enabled: true, max_quantity: 9 };
+        outside.orders = OrderSettings { enabled: true, max_quantity: 9, ..OrderSettings::default() };
         let process = outside.process();
         let answer = process.session.place(new_order(), &by()).await;
         assert!(
@@ -201,6 +203,25 @@ fn a_clear_refusal_is_final() {
             tokio::time::sleep(Duration::from_mins(1)).await;
             assert_eq!(outside.broker.world().asked.len(), before + 1);
         }
+    });
+}
+
+#[test]
+fn an_order_that_waits_too_long_for_a_token_is_not_sent() {
+    run(|| async {
+        let outside = Outside::new();
+        outside.broker.world().login_took = Duration::from_secs(20);
+        let process = outside.process();
+        let begin = Instant::now();
+        let answer = process.session.place(new_order(), &by()).await;
+        assert!(matches!(&answer, Err(OrderError::Call(CallError::Broker(Error::NotSent(_))))), "{answer:?}");
+        assert_eq!(begin.elapsed(), Duration::from_secs(10));
+        assert!(trail(&process).last().expect("written down").1.contains("not sent"));
+        // What takes an order back is worth its while.
+        process.session.cancel("1", &by()).await.expect("the login has ended");
+        assert_eq!(outside.broker.world().asked, ["cancel 1 "]);
+        process.session.place(new_order(), &by()).await.expect("with the token");
+        assert_eq!(outside.broker.world().logins[INTERACTIVE], 1);
     });
 }
 

@@ -178,6 +178,7 @@ impl From<DeskError> for Failed {
                 }
             }
             DeskError::Failed(_) => Self::new(502, message),
+            DeskError::NotSent(_) => Self::new(503, message),
             DeskError::Unclear { unique_id, .. } => {
                 let failed = Self::new(504, message).with("outcome", "unknown");
                 if unique_id.is_empty() { failed } else { failed.with("unique_id", unique_id) }

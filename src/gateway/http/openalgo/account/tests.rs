@@ -107,6 +107,7 @@ async fn what_the_desk_says_is_passed_on() {
         (DeskError::NoSession("resting".to_owned()), 403),
         (DeskError::Refused("no".to_owned()), 400),
         (DeskError::Failed("timed out".to_owned()), 502),
+        (DeskError::NotSent("its turn did not come in time".to_owned()), 503),
         (DeskError::Busy { message: "wait".to_owned(), retry_after: None }, 429),
     ] {
         let desk = FakeDesk::new(Books { down: Some(error.clone()), ..books() });
