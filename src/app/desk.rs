@@ -11,8 +11,8 @@ use crate::app::sessions::Sessions;
 use crate::broker;
 use crate::gateway::control::{Desk, DeskError, Placer, Refused};
 use crate::market::{
-    Bar, Funds, Holding, InstrumentId, Interval, Kind, NewOrder, Order, OrderChange, Position, PositionView,
-    Tick, Trade,
+    Bar, Funds, Holding, InstrumentId, Interval, Kind, Listing, NewOrder, Order, OrderChange, Position,
+    PositionView, Tick, Trade,
 };
 use crate::session::{By, CallError, OrderError, SessionHandle, TokenError};
 
@@ -109,11 +109,14 @@ impl Desk for Brokers {
         .boxed()
     }
 
-    fn order_book<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Vec<Order>, DeskError>> {
+    fn order_book<'a>(
+        &'a self,
+        account: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Listing<Order>, DeskError>> {
         async move { self.account(account)?.order_book().await.map_err(failed) }.boxed()
     }
 
-    fn trades<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Vec<Trade>, DeskError>> {
+    fn trades<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Listing<Trade>, DeskError>> {
         async move { self.account(account)?.trades().await.map_err(failed) }.boxed()
     }
 
@@ -121,11 +124,37 @@ impl Desk for Brokers {
         &'a self,
         account: Option<&'a str>,
         view: PositionView,
-    ) -> BoxFuture<'a, Result<Vec<Position>, DeskError>> {
+    ) -> BoxFuture<'a, Result<Listing<Position>, DeskError>> {
         async move { self.account(account)?.positions(view).await.map_err(failed) }.boxed()
     }
 
-    fn holdings<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Vec<Holding>, DeskError>> {
+    fn traded_orders<'a>(
+        &'a self,
+        account: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Listing<Order>, DeskError>> {
+        async move { self.account(account)?.traded_orders().await.map_err(failed) }.boxed()
+    }
+
+    fn traded_order<'a>(
+        &'a self,
+        account: Option<&'a str>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Listing<Order>, DeskError>> {
+        async move { self.account(account)?.traded_order(id).await.map_err(failed) }.boxed()
+    }
+
+    fn traded_positions<'a>(
+        &'a self,
+        account: Option<&'a str>,
+        view: PositionView,
+    ) -> BoxFuture<'a, Result<Listing<Position>, DeskError>> {
+        async move { self.account(account)?.traded_positions(view).await.map_err(failed) }.boxed()
+    }
+
+    fn holdings<'a>(
+        &'a self,
+        account: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Listing<Holding>, DeskError>> {
         async move { self.account(account)?.holdings().await.map_err(failed) }.boxed()
     }
 

@@ -16,8 +16,9 @@ pub use error::{Class, Error};
 
 use crate::clock::UnixNanos;
 use crate::market::{
-    Bar, BracketOrder, Conversion, CoverIds, Funds, Holding, InstrumentId, Interval, Kind, MarketPhase,
-    NewOrder, Order, OrderChange, Position, PositionView, Price, Profile, Segment, SquareOff, Tick, Trade,
+    Bar, BracketOrder, Conversion, CoverIds, Funds, Holding, InstrumentId, Interval, Kind, Listing,
+    MarketPhase, NewOrder, Order, OrderChange, Position, PositionView, Price, Profile, Segment, SquareOff,
+    Tick, Trade,
 };
 use crate::secret::Secret;
 use crate::token::{AccountFacts, Product, Token};
@@ -169,7 +170,7 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// Any [`Error`].
-    fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>>;
+    fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Order>, Error>>;
 
     /// Positions; empty if there are none. Takes the interactive token.
     ///
@@ -179,7 +180,35 @@ pub trait Broker: Send + Sync + 'static {
         &'a self,
         token: &'a Token,
         view: PositionView,
-    ) -> BoxFuture<'a, Result<Vec<Position>, Error>>;
+    ) -> BoxFuture<'a, Result<Listing<Position>, Error>>;
+
+    /// Today's orders of the client that orders go to, and of no other whose books the login may see: what may
+    /// be acted on.
+    ///
+    /// # Errors
+    /// Any [`Error`], also if it cannot be told which rows these are.
+    fn traded_orders<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Order>, Error>> {
+        // A broker of whom each login is one client.
+        self.order_book(token)
+    }
+
+    /// The same of positions.
+    ///
+    /// # Errors
+    /// As [`Self::traded_orders`].
+    fn traded_positions<'a>(
+        &'a self,
+        token: &'a Token,
+        view: PositionView,
+    ) -> BoxFuture<'a, Result<Listing<Position>, Error>> {
+        self.positions(token, view)
+    }
+
+    /// Whether an order whose row names `account` may be of the client that orders go to.
+    fn trades_for(&self, token: &Token, account: &str) -> bool {
+        let _ = (token, account);
+        true
+    }
 
     /// What the account can spend. Takes the interactive token.
     ///
@@ -204,7 +233,7 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// Any [`Error`].
-    fn trades<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Trade>, Error>> {
+    fn trades<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Trade>, Error>> {
         let _ = token;
         not_offered("trade book")
     }
@@ -213,7 +242,7 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// Any [`Error`].
-    fn holdings<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Holding>, Error>> {
+    fn holdings<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Holding>, Error>> {
         let _ = token;
         not_offered("holdings")
     }

@@ -20,7 +20,9 @@ mod said;
 mod settings;
 pub mod socketio;
 mod tls;
+mod traded;
 mod ways;
+mod whose;
 pub mod wire;
 
 use std::fmt;
@@ -40,14 +42,15 @@ use crate::broker::{
 };
 use crate::clock::Clock;
 use crate::market::{
-    Bar, BracketOrder, Conversion, CoverIds, Funds, Holding, InstrumentId, Interval, Kind, NewOrder, Order,
-    OrderChange, Position, PositionView, Profile as AccountProfile, SquareOff, Tick, Trade,
+    Bar, BracketOrder, Conversion, CoverIds, Funds, Holding, InstrumentId, Interval, Kind, Listing, NewOrder,
+    Order, OrderChange, Position, PositionView, Profile as AccountProfile, SquareOff, Tick, Trade,
 };
 use crate::token::{Product, Token};
 
 use self::books::Desks;
 use self::credentials::Vault;
 use self::rest::Rest;
+use self::whose::Own;
 
 /// One account at one XTS broker.
 pub struct XtsBroker {
@@ -193,7 +196,7 @@ impl Broker for XtsBroker {
         Box::pin(self.ask_quotes(token, kind, instruments))
     }
 
-    fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
+    fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Order>, Error>> {
         Box::pin(self.ask_orders(token))
     }
 
@@ -201,8 +204,25 @@ impl Broker for XtsBroker {
         &'a self,
         token: &'a Token,
         view: PositionView,
-    ) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
+    ) -> BoxFuture<'a, Result<Listing<Position>, Error>> {
         Box::pin(self.ask_positions(token, view))
+    }
+
+    fn traded_orders<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Order>, Error>> {
+        Box::pin(self.ask_traded_orders(token))
+    }
+
+    fn traded_positions<'a>(
+        &'a self,
+        token: &'a Token,
+        view: PositionView,
+    ) -> BoxFuture<'a, Result<Listing<Position>, Error>> {
+        Box::pin(self.ask_traded_positions(token, view))
+    }
+
+    fn trades_for(&self, token: &Token, account: &str) -> bool {
+        // Where it is not known whom orders are for, none is sent anyway.
+        Own::of(&self.settings.client_id, &token.facts).is_ok_and(|own| own.may_be(account))
     }
 
     fn funds<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Funds, Error>> {
@@ -217,11 +237,11 @@ impl Broker for XtsBroker {
         Box::pin(self.ask_order_history(token, id))
     }
 
-    fn trades<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Trade>, Error>> {
+    fn trades<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Trade>, Error>> {
         Box::pin(self.ask_trades(token))
     }
 
-    fn holdings<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Holding>, Error>> {
+    fn holdings<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Holding>, Error>> {
         Box::pin(self.ask_holdings(token))
     }
 

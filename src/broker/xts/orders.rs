@@ -20,7 +20,7 @@ use super::XtsBroker;
 use super::books::{add_query, push_encoded};
 use super::pace::Path;
 use super::rest::Call;
-use super::ways::{SeveralClients, order_client};
+use super::ways::order_client;
 use super::wire::found;
 use super::wire::text::Raw;
 
@@ -285,11 +285,7 @@ impl XtsBroker {
     }
 
     fn order_client(&self, token: &Token) -> Result<Option<String>, Error> {
-        order_client(&self.settings.client_id, &token.facts).map_err(|SeveralClients| {
-            let why =
-                "the login deals for several clients; name the one to trade for in broker.xts.client_id";
-            Error::NotConfigured(why.to_owned())
-        })
+        order_client(&self.settings.client_id, &token.facts).map_err(Error::from)
     }
 
     fn about<T>(&self, token: &Token, instrument: InstrumentId, rest: T) -> Result<About<T>, Error> {

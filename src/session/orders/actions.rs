@@ -3,14 +3,16 @@
 
 use futures::FutureExt as _;
 
+use crate::broker::{Broker, Error};
 use crate::market::{
-    BracketOrder, Conversion, CoverIds, InstrumentId, NewOrder, Order, OrderChange, OrderKind, OrderStatus,
-    Price, Side, SquareOff, SquareOffSize,
+    BracketOrder, Conversion, CoverIds, InstrumentId, Listing, NewOrder, Order, OrderChange, OrderKind,
+    OrderStatus, Price, Side, SquareOff, SquareOffSize,
 };
 use crate::session::SessionHandle;
 use crate::session::orders::lookup::{Seen, marked, number_of, unclear};
 use crate::session::orders::send::{Lost, Request};
 use crate::session::orders::{By, OrderError};
+use crate::token::Token;
 
 impl SessionHandle {
     /// Sends an order and returns the broker's number of it; its mark is made anew. An order that the broker
@@ -53,12 +55,16 @@ impl SessionHandle {
             priced(&change.kind, change.price, change.trigger)
         );
         let request = request("modify", what, &change.unique_id, by);
-        let wanted = change.clone();
+        let (wanted, account) = (change.clone(), self.account_of(&change.id));
         self.carry_out(
             request,
             move |broker, token, send_by| {
-                let change = change.clone();
-                async move { broker.modify(&token, send_by, &change).await }.boxed()
+                let (change, account) = (change.clone(), account.clone());
+                async move {
+                    check_whose(&*broker, &token, &change.id, &account)?;
+                    broker.modify(&token, send_by, &change).await
+                }
+                .boxed()
             },
             move |session, lost| async move { session.find_change(&wanted, &lost).await },
             |()| "sent".to_owned(),
@@ -75,12 +81,17 @@ impl SessionHandle {
         // Where the mark is not at hand, the number is enough; a cancellation waits for no book.
         let mark = self.shared.orders.unique_id(id).unwrap_or_default();
         let request = taking_back("cancel", format!("order {id}"), &mark, by);
-        let (id, wanted, unique_id) = (id.to_owned(), id.to_owned(), mark.clone());
+        let (wanted, account) = (id.to_owned(), self.account_of(id));
+        let (id, unique_id) = (id.to_owned(), mark.clone());
         self.carry_out(
             request,
             move |broker, token, _| {
-                let (id, unique_id) = (id.clone(), unique_id.clone());
-                async move { broker.cancel(&token, &id, &unique_id).await }.boxed()
+                let (id, unique_id, account) = (id.clone(), unique_id.clone(), account.clone());
+                async move {
+                    check_whose(&*broker, &token, &id, &account)?;
+                    broker.cancel(&token, &id, &unique_id).await
+                }
+                .boxed()
             },
             move |session, lost| async move { session.find_end("the cancellation", &wanted, &mark, &lost).await },
             |()| "sent".to_owned(),
@@ -100,7 +111,9 @@ impl SessionHandle {
             move |broker, token, _| async move { broker.cancel_all(&token, instrument).await }.boxed(),
             move |session, lost| async move {
                 let stands = |o: &Order| o.instrument == instrument && !o.status.is_final();
-                let seen = session.look(|orders| (!orders.iter().any(stands)).then_some(())).await;
+                let seen = session
+                    .look(|orders| (orders.is_whole() && !orders.rows.iter().any(stands)).then_some(()))
+                    .await;
                 let missing = "some of its orders still stand";
                 seen.map_err(|seen| unclear("the cancellation of all orders", "", &lost, &seen, missing))
             },
@@ -283,14 +296,19 @@ impl SessionHandle {
         }
     }
 
+    /// Whose an order is, as far as it was seen; empty where nobody knows, and the broker decides.
+    fn account_of(&self, id: &str) -> String {
+        self.shared.orders.order(id).map(|order| order.account).unwrap_or_default()
+    }
+
     /// The mark of an order that is to be changed: from what was seen of it, else from the book. Empty if neither
     /// knows; the broker may still do what is asked.
     async fn mark_of(&self, id: &str) -> String {
         if let Some(mark) = self.shared.orders.unique_id(id) {
             return mark;
         }
-        let book = self.order_book().await.unwrap_or_default();
-        book.into_iter().find(|order| order.id == id).map(|order| order.unique_id).unwrap_or_default()
+        let book = self.traded_orders().await.unwrap_or_default();
+        book.rows.into_iter().find(|order| order.id == id).map(|order| order.unique_id).unwrap_or_default()
     }
 
     async fn find_entry(
@@ -300,7 +318,7 @@ impl SessionHandle {
         side: Side,
         lost: &Lost,
     ) -> Result<String, OrderError> {
-        let entry = |orders: &[Order]| marked(orders, mark).find(|order| order.side == side).cloned();
+        let entry = |orders: &Listing<Order>| marked(orders, mark).find(|order| order.side == side).cloned();
         match self.look(entry).await {
             Ok(order) => number_of(order),
             Err(seen) => Err(unclear(what, mark, lost, &seen, "the order book does not show it")),
@@ -310,7 +328,7 @@ impl SessionHandle {
     /// Entry and stop carry the same mark and opposite sides.
     async fn find_cover(&self, mark: &str, side: Side, lost: &Lost) -> Result<CoverIds, OrderError> {
         let mut half = None;
-        let both = |orders: &[Order]| {
+        let both = |orders: &Listing<Order>| {
             let entry = marked(orders, mark).find(|order| order.side == side).cloned()?;
             half = Some(entry.clone());
             let exit = marked(orders, mark).find(|order| order.side != side)?.id.clone();
@@ -334,8 +352,8 @@ impl SessionHandle {
     /// A change has been done if the book shows the order as it was to be.
     async fn find_change(&self, wanted: &OrderChange, lost: &Lost) -> Result<(), OrderError> {
         let mut last = None;
-        let done = |orders: &[Order]| {
-            let order = orders.iter().find(|order| order.id == wanted.id)?;
+        let done = |orders: &Listing<Order>| {
+            let order = orders.rows.iter().find(|order| order.id == wanted.id)?;
             last = Some(order.clone());
             // Books keep figures of kinds that have none: a market order shows some price.
             let has_price = matches!(wanted.kind, OrderKind::Limit | OrderKind::StopLimit);
@@ -365,8 +383,8 @@ impl SessionHandle {
 
     async fn find_end(&self, what: &str, id: &str, mark: &str, lost: &Lost) -> Result<(), OrderError> {
         let mut last = None;
-        let ended = |orders: &[Order]| {
-            let order = orders.iter().find(|order| order.id == id)?;
+        let ended = |orders: &Listing<Order>| {
+            let order = orders.rows.iter().find(|order| order.id == id)?;
             last = Some(order.clone());
             order.status.is_final().then(|| order.clone())
         };
@@ -388,13 +406,21 @@ impl SessionHandle {
 
     /// The stop of a cover order ends when the position is closed, or when it is taken back.
     async fn find_exit(&self, what: &str, id: &str, lost: &Lost) -> Result<(), OrderError> {
-        let ended = |orders: &[Order]| {
-            orders.iter().any(|order| order.id == id && order.status.is_final()).then_some(())
+        let ended = |orders: &Listing<Order>| {
+            orders.rows.iter().any(|order| order.id == id && order.status.is_final()).then_some(())
         };
         let known = "the order book does not show its end";
         let what = format!("the end of {what} by its order {id}");
         self.look(ended).await.map_err(|seen| unclear(&what, "", lost, &seen, known))
     }
+}
+
+/// A dealer's login is told of orders of other clients than the one that it trades for.
+fn check_whose(broker: &dyn Broker, token: &Token, id: &str, account: &str) -> Result<(), Error> {
+    if broker.trades_for(token, account) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("order {id} is of {account}, which is not the client that orders go to")))
 }
 
 /// Where positions tell, not orders.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::market::{Order, OrderStatus};
+use crate::market::{Listing, Order, OrderStatus};
 use crate::session::SessionHandle;
 use crate::session::orders::OrderError;
 use crate::session::orders::send::Lost;
@@ -22,18 +22,25 @@ pub(super) enum Seen {
 }
 
 impl SessionHandle {
-    /// Reads the order book until `found` finds something in it, a few times.
-    pub(super) async fn look<T>(&self, mut found: impl FnMut(&[Order]) -> Option<T>) -> Result<T, Seen> {
+    /// Reads the orders of the client that orders go to until `found` finds something in them, a few times.
+    pub(super) async fn look<T>(
+        &self,
+        mut found: impl FnMut(&Listing<Order>) -> Option<T>,
+    ) -> Result<T, Seen> {
         let mut seen = Seen::Unread("no answer in time".to_owned());
         let looking = async {
             for pause in PAUSES {
                 tokio::time::sleep(pause).await;
-                match self.order_book().await {
+                match self.traded_orders().await {
                     Ok(orders) => {
                         if let Some(found) = found(&orders) {
                             return Some(found);
                         }
-                        seen = Seen::Missing;
+                        // What is not among the rows may be in one that cannot be read.
+                        seen = match orders.unreadable {
+                            0 => Seen::Missing,
+                            rows => Seen::Unread(format!("{rows} of its rows")),
+                        };
                     }
                     // One that was read says more than one that was not.
                     Err(why) if !matches!(seen, Seen::Missing) => seen = Seen::Unread(why.to_string()),
@@ -64,8 +71,8 @@ pub(super) fn unclear(what: &str, mark: &str, lost: &Lost, seen: &Seen, missing:
 }
 
 /// The orders of a mark.
-pub(super) fn marked<'a>(orders: &'a [Order], mark: &'a str) -> impl Iterator<Item = &'a Order> {
-    orders.iter().filter(move |order| !mark.is_empty() && order.unique_id == mark)
+pub(super) fn marked<'a>(orders: &'a Listing<Order>, mark: &'a str) -> impl Iterator<Item = &'a Order> {
+    orders.rows.iter().filter(move |order| !mark.is_empty() && order.unique_id == mark)
 }
 
 /// An order that was found: its number, unless it was refused.

@@ -347,3 +347,70 @@ fn everything_else_keeps_the_same_rules() {
         assert_eq!(outside.broker.world().asked.len(), sent + 4);
     });
 }
+
+#[test]
+fn what_cannot_be_read_is_not_missing() {
+    run(|| async {
+        let outside = Outside::new();
+        let process = outside.process();
+        outside.broker.world().unreadable = 2;
+        outside.broker.world().fates.push_back(Fate::LostOnTheWay);
+        let answer = process.session.place(new_order(), &by()).await;
+        let Err(OrderError::Unclear { message, .. }) = answer else { panic!("{answer:?}") };
+        assert!(message.contains("could not be read (2 of its rows)"), "{message}");
+        // Nor is it known that nothing stands any more.
+        outside.broker.world().fates.push_back(Fate::DoneUnsaid(None));
+        let answer = process.session.cancel_all(RELIANCE, &by()).await;
+        assert!(matches!(answer, Err(OrderError::Unclear { .. })), "{answer:?}");
+        // What is found is found.
+        outside.broker.world().fates.push_back(Fate::DoneUnsaid(None));
+        process.session.place(new_order(), &by()).await.expect("it is in a row that can be read");
+    });
+}
+
+#[test]
+fn orders_of_another_client_are_left_alone() {
+    run(|| async {
+        let outside = Outside::new();
+        let process = outside.process();
+        let of = |id: &str, account: &str| Order { account: account.to_owned(), ..order(id, "mark") };
+        outside.broker.world().book = vec![of("1", "OTHER"), of("2", "MINE")];
+        process.session.order_book().await.expect("a token");
+        until("the first reading", || outside.broker.world().order_books > 1).await;
+        outside.broker.world().client = "MINE".to_owned();
+        for answer in
+            [process.session.cancel("1", &by()).await, process.session.modify(change(11), &by()).await]
+        {
+            let Err(error) = answer else { panic!("it is another's") };
+            assert!(error.to_string().contains("order 1 is of OTHER"), "{error}");
+        }
+        assert_eq!(outside.broker.world().asked, [""; 0]);
+        process.session.cancel("2", &by()).await.expect("it is the client's own");
+        for (id, rows) in [("1", 0), ("2", 1), ("3", 0)] {
+            assert_eq!(process.session.traded_order(id).await.expect("read").rows.len(), rows, "{id}");
+        }
+        // Nor is an order looked for among others'.
+        let lost = Fate::DoneUnsaid(None);
+        outside.broker.world().fates.push_back(lost);
+        outside.broker.world().client = "NOBODY".to_owned();
+        let answer = process.session.place(new_order(), &by()).await;
+        assert!(matches!(answer, Err(OrderError::Unclear { .. })), "{answer:?}");
+    });
+}
+
+#[test]
+fn an_order_that_was_seen_needs_no_book() {
+    run(|| async {
+        let outside = Outside::new();
+        let process = outside.process();
+        outside.broker.world().book = vec![order("1", "mark")];
+        process.session.order_book().await.expect("a token");
+        until("the first reading", || outside.broker.world().order_books > 1).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let before = outside.broker.world().order_books;
+        assert_eq!(process.session.traded_order("1").await.expect("known").rows[0].unique_id, "mark");
+        assert_eq!(outside.broker.world().order_books, before);
+        assert!(process.session.traded_order("2").await.expect("read").rows.is_empty());
+        assert_eq!(outside.broker.world().order_books, before + 1);
+    });
+}
