@@ -135,12 +135,12 @@ impl Desk for Brokers {
         async move { self.account(account)?.traded_orders().await.map_err(failed) }.boxed()
     }
 
-    fn traded_order<'a>(
+    fn order_to_change<'a>(
         &'a self,
         account: Option<&'a str>,
         id: &'a str,
     ) -> BoxFuture<'a, Result<Listing<Order>, DeskError>> {
-        async move { self.account(account)?.traded_order(id).await.map_err(failed) }.boxed()
+        async move { self.account(account)?.order_to_change(id).await.map_err(not_done) }.boxed()
     }
 
     fn traded_positions<'a>(

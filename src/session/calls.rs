@@ -89,22 +89,6 @@ impl SessionHandle {
         .await
     }
 
-    /// One of these orders, as it was last seen; where it was not, as the book has it.
-    ///
-    /// # Errors
-    /// As [`Self::traded_orders`].
-    pub async fn traded_order(&self, id: &str) -> Result<Listing<Order>, CallError> {
-        if let Some(order) = self.shared.orders.order(id) {
-            let granted = self.tokens.get(Product::Interactive, None, Asker::Call("order")).await?;
-            if self.shared.deps.broker.trades_for(&granted.token, &order.account) {
-                return Ok(vec![order].into());
-            }
-        }
-        let mut book = self.traded_orders().await?;
-        book.rows.retain(|order| order.id == id);
-        Ok(book)
-    }
-
     /// What the account can spend.
     ///
     /// # Errors

@@ -58,8 +58,8 @@ pub trait Desk: Send + Sync + 'static {
         account: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Listing<Order>, DeskError>>;
 
-    /// One of these orders, or none; it need not be as it is this moment.
-    fn traded_order<'a>(
+    /// One of these orders, or none; it need not be as it is this moment. Refused where orders are switched off.
+    fn order_to_change<'a>(
         &'a self,
         account: Option<&'a str>,
         id: &'a str,

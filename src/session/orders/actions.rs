@@ -270,7 +270,7 @@ impl SessionHandle {
         .await
     }
 
-    fn check_enabled(&self) -> Result<(), OrderError> {
+    pub(super) fn check_enabled(&self) -> Result<(), OrderError> {
         if self.shared.deps.orders.enabled { Ok(()) } else { Err(OrderError::Disabled) }
     }
 

@@ -1,12 +1,14 @@
-//! Looks in the broker's books for what became of a request that it did not answer.
-//! Only reads; nothing is sent again.
+//! Looks for orders: for one that is to be changed, and for what became of a request that the broker did not
+//! answer. Only reads; nothing is sent again.
 
 use std::time::Duration;
 
 use crate::market::{Listing, Order, OrderStatus};
-use crate::session::SessionHandle;
+use crate::session::messages::Asker;
 use crate::session::orders::OrderError;
 use crate::session::orders::send::Lost;
+use crate::session::{CallError, SessionHandle};
+use crate::token::Product;
 
 /// Time before each look: the broker may still be at work on it.
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
@@ -22,6 +24,26 @@ pub(super) enum Seen {
 }
 
 impl SessionHandle {
+    /// An order that is to be changed, or none: as it was last seen, and where it was not, as the book has it. Of
+    /// the client that orders go to.
+    ///
+    /// # Errors
+    /// [`OrderError::Disabled`]; any [`OrderError::Call`], also if it cannot be told which orders are this client's.
+    pub async fn order_to_change(&self, id: &str) -> Result<Listing<Order>, OrderError> {
+        self.check_enabled()?;
+        if let Some(order) = self.shared.orders.order(id) {
+            let asker = Asker::Call("order book");
+            let granted =
+                self.tokens.get(Product::Interactive, None, asker).await.map_err(CallError::from)?;
+            if self.shared.deps.broker.trades_for(&granted.token, &order.account) {
+                return Ok(vec![order].into());
+            }
+        }
+        let mut book = self.traded_orders().await?;
+        book.rows.retain(|order| order.id == id);
+        Ok(book)
+    }
+
     /// Reads the orders of the client that orders go to until `found` finds something in them, a few times.
     pub(super) async fn look<T>(
         &self,

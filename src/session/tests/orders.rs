@@ -102,6 +102,7 @@ fn nothing_is_sent_while_orders_are_off_or_beyond_the_limit() {
             matches!(&answer, Err(why @ OrderError::Disabled) if why.to_string().contains("enabled = true"))
         );
         assert!(matches!(process.session.place(new_order(), &by()).await, Err(OrderError::Disabled)));
+        assert!(matches!(process.session.order_to_change("1").await, Err(OrderError::Disabled)));
         assert_eq!(outside.broker.world().asked, [""; 0]);
     });
 }
@@ -387,7 +388,7 @@ fn orders_of_another_client_are_left_alone() {
         assert_eq!(outside.broker.world().asked, [""; 0]);
         process.session.cancel("2", &by()).await.expect("it is the client's own");
         for (id, rows) in [("1", 0), ("2", 1), ("3", 0)] {
-            assert_eq!(process.session.traded_order(id).await.expect("read").rows.len(), rows, "{id}");
+            assert_eq!(process.session.order_to_change(id).await.expect("read").rows.len(), rows, "{id}");
         }
         // Nor is an order looked for among others'.
         let lost = Fate::DoneUnsaid(None);
@@ -408,9 +409,9 @@ fn an_order_that_was_seen_needs_no_book() {
         until("the first reading", || outside.broker.world().order_books > 1).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         let before = outside.broker.world().order_books;
-        assert_eq!(process.session.traded_order("1").await.expect("known").rows[0].unique_id, "mark");
+        assert_eq!(process.session.order_to_change("1").await.expect("known").rows[0].unique_id, "mark");
         assert_eq!(outside.broker.world().order_books, before);
-        assert!(process.session.traded_order("2").await.expect("read").rows.is_empty());
+        assert!(process.session.order_to_change("2").await.expect("read").rows.is_empty());
         assert_eq!(outside.broker.world().order_books, before + 1);
     });
 }

@@ -245,13 +245,13 @@ impl Desk for FakeDesk {
         })
     }
 
-    fn traded_order<'a>(
+    fn order_to_change<'a>(
         &'a self,
         _: Option<&'a str>,
         id: &'a str,
     ) -> BoxFuture<'a, Result<Listing<Order>, DeskError>> {
         let id = id.to_owned();
-        self.read(&format!("traded order {id}"), move |books| {
+        self.read(&format!("order to change {id}"), move |books| {
             let mut listing = books.listed(&books.orders);
             listing.rows.retain(|order| order.id == id && books.is_traded(&order.account));
             listing

@@ -18,7 +18,7 @@ pub(super) async fn modify(asked: &Asked) -> Result<Reply, Failed> {
     fields.finish()?;
     let terms = terms.fitting()?;
     let (master, account) = (asked.master()?, asked.account()?);
-    let book = asked.desk.traded_order(account, &id).await?;
+    let book = asked.desk.order_to_change(account, &id).await?;
     let Some(order) = book.rows.into_iter().next() else {
         if book.unreadable > 0 {
             let what = format!("order {id} is not among the others, nothing was sent");

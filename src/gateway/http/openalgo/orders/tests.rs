@@ -151,7 +151,7 @@ async fn an_order_is_changed_and_taken_back() {
     assert_eq!(
         asked,
         [
-            "traded order 1100012345",
+            "order to change 1100012345",
             "modify 1100012345 abc123 Limit 10 1461.5 IOC trader S",
             "cancel 1100012345 trader S"
         ]
