@@ -51,7 +51,7 @@ struct Answered<T> {
 
 /// Whose rows are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
+pub(super) enum Whose {
     /// Those that the login is shown.
     Anybodys,
     /// Those of the client that orders go to.
@@ -107,8 +107,7 @@ impl XtsBroker {
     }
 
     pub(super) async fn ask_traded_orders(&self, token: &Token) -> Result<Listing<Order>, Error> {
-        let desk = &self.desks.orders;
-        self.ask_book(desk, token, (Book::Orders, "", Whose::Traded), books::orders).await
+        self.ask_traded_book(&self.desks.orders, token, Book::Orders, books::orders).await
     }
 
     /// Every state of one order.
@@ -154,8 +153,7 @@ impl XtsBroker {
         token: &Token,
         view: PositionView,
     ) -> Result<Listing<Position>, Error> {
-        let what = (Book::Positions(view), "", Whose::Traded);
-        self.ask_book(&self.desks.positions, token, what, books::positions).await
+        self.ask_traded_book(&self.desks.positions, token, Book::Positions(view), books::positions).await
     }
 
     pub(super) async fn ask_holdings(&self, token: &Token) -> Result<Listing<Holding>, Error> {
@@ -178,7 +176,7 @@ impl XtsBroker {
     }
 
     /// Asks for a book, or shares the answer of a request that is sent after this was called.
-    async fn ask_book<T: Clone + Owned + Send>(
+    pub(super) async fn ask_book<T: Clone + Owned + Send>(
         &self,
         desk: &Desk<T>,
         token: &Token,

@@ -8,11 +8,35 @@ use crate::market::Listing;
 use crate::token::Token;
 
 use super::XtsBroker;
-use super::books::{Desk, Reader, is_refusal};
-use super::ways::{Book, Form, traded_ways};
+use super::books::{Desk, Reader, Whose, is_refusal};
+use super::ways::{Book, Form, Way, traded_ways};
 use super::whose::{Own, Owned, Picked};
 
 impl XtsBroker {
+    /// Asks for one of these books, or shares the answer that others of them get.
+    pub(super) async fn ask_traded_book<T: Clone + Owned + Send>(
+        &self,
+        desk: &Desk<T>,
+        token: &Token,
+        book: Book,
+        read: Reader<T>,
+    ) -> Result<Listing<T>, Error> {
+        let own = Own::of(&self.settings.client_id, &token.facts)?;
+        if own.client.is_some() {
+            return self.ask_book(desk, token, (book, "", Whose::Traded), read).await;
+        }
+        // An investor is shown his own book in any case: those who only read share the request.
+        let shown = self.ask_book(desk, token, (book, "", Whose::Anybodys), read).await?;
+        if shown.rows.is_empty() {
+            return Ok(shown);
+        }
+        match own.pick(&Way { form: Form::Plain, client: None }, shown.rows) {
+            Picked::Own(rows, _) => Ok(Listing { rows, unreadable: shown.unreadable }),
+            Picked::None | Picked::Unknown => Err(unknown(book)),
+        }
+    }
+
+    /// Asks in the ways that there are in the client's name.
     pub(super) async fn ask_traded<T: Owned + Send>(
         &self,
         desk: &Desk<T>,
@@ -24,7 +48,7 @@ impl XtsBroker {
         let own = Own::of(&self.settings.client_id, &token.facts)?;
         let mut ways = traded_ways(book, own.client.as_deref(), desk.traded().as_ref());
         // Where readers are shown rows in another name only, this client's may be among them.
-        ways.extend(desk.memory().found.clone().filter(|way| own.client.is_some() && !own.is_asked_by(way)));
+        ways.extend(desk.memory().found.clone().filter(|way| !own.is_asked_by(way)));
         let (mut was_answered, mut refusal, mut is_unknown) = (false, None, false);
         for way in &ways {
             let rows = match self.ask_way(token, book, way, "", read, on_turn).await {
@@ -67,11 +91,7 @@ impl XtsBroker {
             }
         }
         if is_unknown {
-            return Err(Error::NotConfigured(format!(
-                "the broker's {} name other clients than the one that orders go to, and none of the rows can be \
-                 told to be its own; is broker.xts.client_id right?",
-                book.name()
-            )));
+            return Err(unknown(book));
         }
         match refusal {
             _ if was_answered => Ok(Listing::default()),
@@ -79,4 +99,12 @@ impl XtsBroker {
             None => Err(Error::Malformed(format!("the broker says nothing of the {}", book.name()))),
         }
     }
+}
+
+fn unknown(book: Book) -> Error {
+    Error::NotConfigured(format!(
+        "the broker's {} name other clients than the one that orders go to, and none of the rows can be told to be \
+         its own; is broker.xts.client_id right?",
+        book.name()
+    ))
 }

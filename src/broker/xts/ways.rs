@@ -137,12 +137,11 @@ pub(super) fn order_client(configured: &str, facts: &AccountFacts) -> Result<Opt
     Ok(client.map(str::to_owned))
 }
 
-/// The ways to ask for a book of the client that orders go to, and for no other's. The one that brought
+/// The ways to ask for a dealer's book of the client that orders go to, and for no other's. The one that brought
 /// it last is first.
 pub(super) fn traded_ways(book: Book, client: Option<&str>, last: Option<&Way>) -> Vec<Way> {
-    let forms = if client.is_some() { book.dealer_forms() } else { &[Form::Plain] };
     let way = |form: &Form| Way { form: *form, client: client.map(str::to_owned) };
-    let mut ways: Vec<Way> = forms.iter().map(way).collect();
+    let mut ways: Vec<Way> = book.dealer_forms().iter().map(way).collect();
     ways.sort_by_key(|way| Some(way) != last);
     ways
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::broker::Error;
 use crate::market::{Listing, Order, OrderStatus};
 use crate::session::messages::Asker;
 use crate::session::orders::OrderError;
@@ -31,15 +32,20 @@ impl SessionHandle {
     /// [`OrderError::Disabled`]; any [`OrderError::Call`], also if it cannot be told which orders are this client's.
     pub async fn order_to_change(&self, id: &str) -> Result<Listing<Order>, OrderError> {
         self.check_enabled()?;
-        if let Some(order) = self.shared.orders.order(id) {
-            let asker = Asker::Call("order book");
-            let granted =
-                self.tokens.get(Product::Interactive, None, asker).await.map_err(CallError::from)?;
-            if self.shared.deps.broker.trades_for(&granted.token, &order.account) {
-                return Ok(vec![order].into());
+        let asking = async {
+            if let Some(order) = self.shared.orders.order(id) {
+                let asker = Asker::Call("order book");
+                let granted = self.tokens.get(Product::Interactive, None, asker).await?;
+                if self.shared.deps.broker.trades_for(&granted.token, &order.account) {
+                    return Ok(vec![order].into());
+                }
             }
-        }
-        let mut book = self.traded_orders().await?;
+            self.traded_orders().await
+        };
+        // The change would be late.
+        let late = |_| CallError::from(Error::NotSent("the order book was not read in time".to_owned()));
+        let asked = tokio::time::timeout(self.send_within(), asking).await;
+        let mut book = asked.map_err(late)??;
         book.rows.retain(|order| order.id == id);
         Ok(book)
     }

@@ -66,11 +66,7 @@ impl SessionHandle {
         let session = self.clone();
         let span = self.shared.span();
         let (unique_id, asked_at) = (request.unique_id.clone(), self.shared.now());
-        let within = match self.shared.deps.orders.send_within_ms {
-            0 => WHENEVER,
-            _ if request.takes_back => WHENEVER,
-            within => Duration::from_millis(within).min(WHENEVER),
-        };
+        let within = if request.takes_back { WHENEVER } else { self.send_within() };
         let send_by = Instant::now() + within;
         let under_way = self.shared.in_flight.begin();
         let work = async move {
@@ -103,6 +99,14 @@ impl SessionHandle {
                 unique_id,
                 sent_at: asked_at,
             }),
+        }
+    }
+
+    /// How long what may be late for its price may wait.
+    pub(super) fn send_within(&self) -> Duration {
+        match self.shared.deps.orders.send_within_ms {
+            0 => WHENEVER,
+            within => Duration::from_millis(within).min(WHENEVER),
         }
     }
 

@@ -128,3 +128,18 @@ async fn rows_that_cannot_be_read_are_counted() {
         .unwrap();
     assert_eq!((listing.rows.len(), listing.unreadable), (0, 1));
 }
+
+#[tokio::test]
+async fn an_investor_acts_on_what_he_is_shown() {
+    let server = Server::start(|seen| {
+        assert_eq!(seen.line, "GET /interactive/portfolio/positions?dayOrNet=NetWise");
+        positions(&[("ABC123", 10), ("-", 3)])
+    })
+    .await;
+    assert_eq!(traded(&broker(settings(server.address)), &of(true)).await.unwrap(), [10, 3]);
+    let server = Server::start(|_| positions(&[("ONE", 10), ("TWO", 3)])).await;
+    let answered = traded(&broker(settings(server.address)), &of(true)).await;
+    assert_eq!(answered.unwrap_err().class(), Class::NeedsOperator);
+    let server = Server::start(|_| positions(&[])).await;
+    assert_eq!(traded(&broker(settings(server.address)), &of(true)).await.unwrap(), [0_i64; 0]);
+}

@@ -106,6 +106,12 @@ async fn outcomes_are_told_as_they_are() {
             json!({"status": "error", "message": "orders are off: [orders] enabled"}),
         ),
         (
+            DeskError::NotSent("its turn did not come in time".to_owned()),
+            503,
+            json!({"status": "error",
+                "message": "nothing was sent to the broker: its turn did not come in time"}),
+        ),
+        (
             unclear(),
             504,
             json!({"status": "error", "message": "the broker did not say; the order book has no tg42",
