@@ -146,7 +146,12 @@ impl<'a> Own<'a> {
 
     /// Gives rows that name nobody the name that they were asked for by, where that is one.
     pub(super) fn name_rows<T: Owned>(way: &Way, facts: &AccountFacts, rows: &mut [T]) {
-        let asked_for = way.client.as_deref().filter(|client| !client.starts_with('*'));
+        // A dealer's own name, or a mask, says nothing of the client.
+        let is_client = |client: &&str| {
+            !client.starts_with('*')
+                && (*client != facts.user_id || facts.client_codes.iter().any(|code| code == client))
+        };
+        let asked_for = way.client.as_deref().filter(is_client);
         let name = match asked_for {
             Some(client) => client,
             // The login's own book, and its only one.
@@ -246,7 +251,7 @@ mod tests {
         };
         assert_eq!(named(Some("ABC123"), &facts(false)), ["ABC123", "X"]);
         assert_eq!(named(None, &facts(true)), ["ABC123A02", "X"]);
-        for unnamed in [Some("*****"), None] {
+        for unnamed in [Some("*****"), Some("ABC123A02"), None] {
             assert_eq!(named(unnamed, &facts(false)), ["", "X"]);
         }
     }
