@@ -11,8 +11,8 @@ use crate::app::sessions::Sessions;
 use crate::broker;
 use crate::gateway::control::{Desk, DeskError, Placer, Refused};
 use crate::market::{
-    Bar, Funds, Holding, InstrumentId, Interval, Kind, NewOrder, Order, OrderChange, Position, PositionView,
-    Tick, Trade,
+    Bar, Funds, Holding, InstrumentId, Interval, Kind, Listing, NewOrder, Order, OrderChange, Position,
+    PositionView, Tick, Trade,
 };
 use crate::session::{By, CallError, OrderError, SessionHandle, TokenError};
 
@@ -109,11 +109,14 @@ impl Desk for Brokers {
         .boxed()
     }
 
-    fn order_book<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Vec<Order>, DeskError>> {
+    fn order_book<'a>(
+        &'a self,
+        account: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Listing<Order>, DeskError>> {
         async move { self.account(account)?.order_book().await.map_err(failed) }.boxed()
     }
 
-    fn trades<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Vec<Trade>, DeskError>> {
+    fn trades<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Listing<Trade>, DeskError>> {
         async move { self.account(account)?.trades().await.map_err(failed) }.boxed()
     }
 
@@ -121,11 +124,37 @@ impl Desk for Brokers {
         &'a self,
         account: Option<&'a str>,
         view: PositionView,
-    ) -> BoxFuture<'a, Result<Vec<Position>, DeskError>> {
+    ) -> BoxFuture<'a, Result<Listing<Position>, DeskError>> {
         async move { self.account(account)?.positions(view).await.map_err(failed) }.boxed()
     }
 
-    fn holdings<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Vec<Holding>, DeskError>> {
+    fn traded_orders<'a>(
+        &'a self,
+        account: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Listing<Order>, DeskError>> {
+        async move { self.account(account)?.traded_orders().await.map_err(failed) }.boxed()
+    }
+
+    fn order_to_change<'a>(
+        &'a self,
+        account: Option<&'a str>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Listing<Order>, DeskError>> {
+        async move { self.account(account)?.order_to_change(id).await.map_err(not_done) }.boxed()
+    }
+
+    fn traded_positions<'a>(
+        &'a self,
+        account: Option<&'a str>,
+        view: PositionView,
+    ) -> BoxFuture<'a, Result<Listing<Position>, DeskError>> {
+        async move { self.account(account)?.traded_positions(view).await.map_err(failed) }.boxed()
+    }
+
+    fn holdings<'a>(
+        &'a self,
+        account: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Listing<Holding>, DeskError>> {
         async move { self.account(account)?.holdings().await.map_err(failed) }.boxed()
     }
 
@@ -173,6 +202,7 @@ fn not_done(error: OrderError) -> DeskError {
     match error {
         OrderError::Disabled => DeskError::NotConfigured(error.to_string()),
         OrderError::NotAllowed(why) | OrderError::NotDone(why) => DeskError::Refused(why),
+        OrderError::Call(CallError::Broker(broker::Error::NotSent(why))) => DeskError::NotSent(why),
         OrderError::Call(error) => failed(error),
         OrderError::Unclear { message, unique_id, sent_at } => {
             DeskError::Unclear { message, unique_id, sent_at }
@@ -223,6 +253,11 @@ mod tests {
         assert!(matches!(failed(dead.into()), DeskError::NoSession(_)));
         assert!(matches!(failed(broker::Error::Network(text()).into()), DeskError::Failed(_)));
         assert!(matches!(failed(broker::Error::NotSent(text()).into()), DeskError::Failed(_)));
+        let unsent = CallError::from(broker::Error::NotSent(text()));
+        assert!(
+            matches!(not_done(unsent.into()), DeskError::NotSent(_)),
+            "of an order that is worth knowing"
+        );
         assert!(matches!(not_done(OrderError::Disabled), DeskError::NotConfigured(_)));
         assert_eq!(not_done(OrderError::NotDone("x".to_owned())), DeskError::Refused("x".to_owned()));
     }

@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::civil::Date;
+use tokio::time::Instant;
 
 pub use error::{Class, Error};
 
 use crate::clock::UnixNanos;
 use crate::market::{
-    Bar, BracketOrder, Conversion, CoverIds, Funds, Holding, InstrumentId, Interval, Kind, MarketPhase,
-    NewOrder, Order, OrderChange, Position, PositionView, Price, Profile, Segment, SquareOff, Tick, Trade,
+    Bar, BracketOrder, Conversion, CoverIds, Funds, Holding, InstrumentId, Interval, Kind, Listing,
+    MarketPhase, NewOrder, Order, OrderChange, Position, PositionView, Price, Profile, Segment, SquareOff,
+    Tick, Trade,
 };
 use crate::secret::Secret;
 use crate::token::{AccountFacts, Product, Token};
@@ -168,7 +170,7 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// Any [`Error`].
-    fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>>;
+    fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Order>, Error>>;
 
     /// Positions; empty if there are none. Takes the interactive token.
     ///
@@ -178,7 +180,35 @@ pub trait Broker: Send + Sync + 'static {
         &'a self,
         token: &'a Token,
         view: PositionView,
-    ) -> BoxFuture<'a, Result<Vec<Position>, Error>>;
+    ) -> BoxFuture<'a, Result<Listing<Position>, Error>>;
+
+    /// Today's orders of the client that orders go to, and of no other whose books the login may see: what may
+    /// be acted on.
+    ///
+    /// # Errors
+    /// Any [`Error`], also if it cannot be told which rows these are.
+    fn traded_orders<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Order>, Error>> {
+        // A broker of whom each login is one client.
+        self.order_book(token)
+    }
+
+    /// The same of positions.
+    ///
+    /// # Errors
+    /// As [`Self::traded_orders`].
+    fn traded_positions<'a>(
+        &'a self,
+        token: &'a Token,
+        view: PositionView,
+    ) -> BoxFuture<'a, Result<Listing<Position>, Error>> {
+        self.positions(token, view)
+    }
+
+    /// Whether an order whose row names `account` may be of the client that orders go to.
+    fn trades_for(&self, token: &Token, account: &str) -> bool {
+        let _ = (token, account);
+        true
+    }
 
     /// What the account can spend. Takes the interactive token.
     ///
@@ -203,7 +233,7 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// Any [`Error`].
-    fn trades<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Trade>, Error>> {
+    fn trades<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Trade>, Error>> {
         let _ = token;
         not_offered("trade book")
     }
@@ -212,7 +242,7 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// Any [`Error`].
-    fn holdings<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Holding>, Error>> {
+    fn holdings<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Holding>, Error>> {
         let _ = token;
         not_offered("holdings")
     }
@@ -227,12 +257,18 @@ pub trait Broker: Send + Sync + 'static {
     }
 
     /// Sends an order and returns the broker's number of it. That is no acceptance: the order book tells.
-    /// Never repeats anything. Takes the interactive token, as all that follows.
+    /// Never repeats anything. Takes the interactive token, as all that follows. What has not had its turn by
+    /// `send_by` is not sent: an order that comes late is worse than none. What only takes back knows no such bound.
     ///
     /// # Errors
-    /// Any [`Error`]; where [`Error::is_unclear`], the order may have been placed.
-    fn place<'a>(&'a self, token: &'a Token, order: &'a NewOrder) -> BoxFuture<'a, Result<String, Error>> {
-        let _ = (token, order);
+    /// Any [`Error`]; `NotSent` if `send_by` came first; where [`Error::is_unclear`], the order may have been placed.
+    fn place<'a>(
+        &'a self,
+        token: &'a Token,
+        send_by: Instant,
+        order: &'a NewOrder,
+    ) -> BoxFuture<'a, Result<String, Error>> {
+        let _ = (token, send_by, order);
         not_offered("orders")
     }
 
@@ -240,8 +276,13 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Self::place`].
-    fn modify<'a>(&'a self, token: &'a Token, change: &'a OrderChange) -> BoxFuture<'a, Result<(), Error>> {
-        let _ = (token, change);
+    fn modify<'a>(
+        &'a self,
+        token: &'a Token,
+        send_by: Instant,
+        change: &'a OrderChange,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = (token, send_by, change);
         not_offered("orders")
     }
 
@@ -279,9 +320,10 @@ pub trait Broker: Send + Sync + 'static {
     fn place_cover<'a>(
         &'a self,
         token: &'a Token,
+        send_by: Instant,
         order: &'a NewOrder,
     ) -> BoxFuture<'a, Result<CoverIds, Error>> {
-        let _ = (token, order);
+        let _ = (token, send_by, order);
         not_offered("cover orders")
     }
 
@@ -301,9 +343,10 @@ pub trait Broker: Send + Sync + 'static {
     fn place_bracket<'a>(
         &'a self,
         token: &'a Token,
+        send_by: Instant,
         order: &'a BracketOrder,
     ) -> BoxFuture<'a, Result<String, Error>> {
-        let _ = (token, order);
+        let _ = (token, send_by, order);
         not_offered("bracket orders")
     }
 
@@ -320,8 +363,13 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Self::place`].
-    fn convert<'a>(&'a self, token: &'a Token, what: &'a Conversion) -> BoxFuture<'a, Result<(), Error>> {
-        let _ = (token, what);
+    fn convert<'a>(
+        &'a self,
+        token: &'a Token,
+        send_by: Instant,
+        what: &'a Conversion,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = (token, send_by, what);
         not_offered("conversion")
     }
 
@@ -329,8 +377,13 @@ pub trait Broker: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`Self::place`].
-    fn square_off<'a>(&'a self, token: &'a Token, what: &'a SquareOff) -> BoxFuture<'a, Result<(), Error>> {
-        let _ = (token, what);
+    fn square_off<'a>(
+        &'a self,
+        token: &'a Token,
+        send_by: Instant,
+        what: &'a SquareOff,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = (token, send_by, what);
         not_offered("square off")
     }
 

@@ -992,6 +992,7 @@ async fn orders_are_told_to_those_who_asked_and_may_know() {
         assert_eq!((&frame["type"], &frame["orderid"]), (&json!("order_update"), &json!(id)));
         assert_eq!((&frame["user_id"], &frame["mode"]), (&json!("alice"), &json!("live")));
         assert_eq!((&frame["symbol"], &frame["exchange"]), (&json!("S1"), &json!("NSE")));
+        assert_eq!(frame["account"], "default");
     }
     told.ask(json!({"action": "unsubscribe_orders"})).await;
     rig.hub.publish_order(order_update("3"));

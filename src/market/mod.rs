@@ -5,6 +5,7 @@ pub mod account;
 pub mod bar;
 pub mod calendar;
 mod instrument;
+mod listing;
 pub mod master;
 pub mod order;
 mod phase;
@@ -17,6 +18,7 @@ pub use account::{
 pub use bar::{Bar, Interval};
 pub use calendar::{Calendar, MarketState, TimeOfDay};
 pub use instrument::{Exchange, InstrumentId, Segment};
+pub use listing::Listing;
 pub use master::{Instrument, InstrumentKind, Master, MasterBuilder, MasterHandle, Right};
 pub use order::{
     BracketOrder, CoverIds, NewOrder, Order, OrderChange, OrderKind, OrderStatus, OrderUpdate, Side, Trade,

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 
 use crate::broker::{Broker, Class, Error};
 use crate::market::{
-    Funds, Holding, InstrumentId, Kind, Order, Position, PositionView, Profile, Tick, Trade,
+    Funds, Holding, InstrumentId, Kind, Listing, Order, Position, PositionView, Profile, Tick, Trade,
 };
 use crate::session::SessionHandle;
 use crate::session::messages::{Asker, TokenError, TokenRefused};
@@ -49,7 +49,7 @@ impl SessionHandle {
     ///
     /// # Errors
     /// Any [`CallError`].
-    pub async fn order_book(&self) -> Result<Vec<Order>, CallError> {
+    pub async fn order_book(&self) -> Result<Listing<Order>, CallError> {
         self.read(Asker::Call("order book"), Product::Interactive, |broker, token| {
             async move { broker.order_book(&token).await }.boxed()
         })
@@ -60,9 +60,31 @@ impl SessionHandle {
     ///
     /// # Errors
     /// Any [`CallError`].
-    pub async fn positions(&self, view: PositionView) -> Result<Vec<Position>, CallError> {
+    pub async fn positions(&self, view: PositionView) -> Result<Listing<Position>, CallError> {
         self.read(Asker::Call("positions"), Product::Interactive, move |broker, token| {
             async move { broker.positions(&token, view).await }.boxed()
+        })
+        .await
+    }
+
+    /// Today's orders of the client that orders go to: those that may be acted on.
+    ///
+    /// # Errors
+    /// Any [`CallError`], also if it cannot be told which these are.
+    pub async fn traded_orders(&self) -> Result<Listing<Order>, CallError> {
+        self.read(Asker::Call("order book"), Product::Interactive, |broker, token| {
+            async move { broker.traded_orders(&token).await }.boxed()
+        })
+        .await
+    }
+
+    /// The same of positions.
+    ///
+    /// # Errors
+    /// As [`Self::traded_orders`].
+    pub async fn traded_positions(&self, view: PositionView) -> Result<Listing<Position>, CallError> {
+        self.read(Asker::Call("positions"), Product::Interactive, move |broker, token| {
+            async move { broker.traded_positions(&token, view).await }.boxed()
         })
         .await
     }
@@ -82,7 +104,7 @@ impl SessionHandle {
     ///
     /// # Errors
     /// Any [`CallError`].
-    pub async fn trades(&self) -> Result<Vec<Trade>, CallError> {
+    pub async fn trades(&self) -> Result<Listing<Trade>, CallError> {
         self.read(Asker::Call("trade book"), Product::Interactive, |broker, token| {
             async move { broker.trades(&token).await }.boxed()
         })
@@ -93,7 +115,7 @@ impl SessionHandle {
     ///
     /// # Errors
     /// Any [`CallError`].
-    pub async fn holdings(&self) -> Result<Vec<Holding>, CallError> {
+    pub async fn holdings(&self) -> Result<Listing<Holding>, CallError> {
         self.read(Asker::Call("holdings"), Product::Interactive, |broker, token| {
             async move { broker.holdings(&token).await }.boxed()
         })

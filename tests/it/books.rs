@@ -93,11 +93,11 @@ fn the_books_read_are_the_books_kept_for_investors_dealers_and_pros() {
             let running = outside.start();
             running.both_valid().await;
             let truth = outside.sim("books").await["accounts"][0].take();
-            let orders: Vec<_> = running.session.order_book().await.unwrap().iter().map(shown).collect();
+            let orders: Vec<_> = running.session.order_book().await.unwrap().rows.iter().map(shown).collect();
             assert!(orders.len() >= 5, "{kind:?}");
             assert_eq!(sorted(orders.clone()), sorted(of(&truth["orders"], &orders)), "{kind:?}");
             for (view, name) in [(PositionView::Net, "net"), (PositionView::Day, "day")] {
-                let read = running.session.positions(view).await.unwrap();
+                let read = running.session.positions(view).await.unwrap().rows;
                 let read: Vec<_> = read.iter().map(position).collect();
                 assert!(!read.is_empty(), "{kind:?} {name}");
                 assert_eq!(

@@ -132,6 +132,42 @@ fn a_cancellation_without_answer_is_looked_for() {
     assert_eq!(row["data"]["order_status"], "cancelled", "{row}");
 }
 
+#[test]
+fn dealers_act_on_the_positions_of_the_client_that_orders_go_to() {
+    for (kind, client) in [("dealer", ""), ("dealer", "SIM01"), ("pro", "*****")] {
+        let environment = [("TICKGATE_SIM__ACCOUNT_KIND", kind), ("TICKGATE_BROKER__XTS__CLIENT_ID", client)];
+        let server = Server::start_configured(ORDERS, &environment);
+        server.wait_ready();
+        let rest = Rest::of(&server, "feed,account,trade");
+        let position = |symbol: &str| {
+            rest.get(
+                "openposition",
+                json!({"strategy": "it", "symbol": symbol, "exchange": "NSE", "product": "MIS"}),
+            )["quantity"]
+                .take()
+        };
+        let mut order = Rest::order("0", 3);
+        (order["pricetype"], order["position_size"]) = (json!("MARKET"), json!(3));
+        rest.get("placesmartorder", order);
+        wait_for("the position", || (position("INFY") == 3).then_some(()));
+        let closed =
+            rest.get("closeposition", json!({"strategy": "it", "symbol": "INFY", "exchange": "NSE"}));
+        assert_eq!(closed["message"], "All Open Positions Squared Off", "{kind}: {closed}");
+        wait_for("its end", || (position("INFY") == 0).then_some(()));
+        let placed = rest.get("placeorder", Rest::order(&low(&server), 3));
+        let mut change = Rest::order(&low(&server), 4);
+        (change["orderid"], change["trigger_price"]) = (placed["orderid"].clone(), json!("0"));
+        change["disclosed_quantity"] = json!("0");
+        rest.get("modifyorder", change.clone());
+        change["symbol"] = json!("RELIANCE");
+        let (status, answer) = rest.ask("modifyorder", change);
+        assert_eq!(status, 400, "{kind}: {answer}");
+        let cancelled = rest.get("cancelallorder", json!({"strategy": "it"}));
+        let ids = cancelled["canceled_orders"].as_array().expect("is a list");
+        assert!(ids.contains(&placed["orderid"]), "{kind}: {cancelled}");
+    }
+}
+
 const ACTS: [&str; 8] = [
     "placeorder",
     "placesmartorder",

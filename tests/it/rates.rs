@@ -19,6 +19,8 @@ fn five_hundred_requests_at_once_keep_the_documented_limits() {
         ("TICKGATE_BROKER__KIND".to_owned(), "xts".to_owned()),
         ("TICKGATE_BROKER__XTS__BASE_URL".to_owned(), format!("http://{}", simulator.address)),
         ("TICKGATE_BROKER__XTS__MAX_SUBSCRIPTIONS".to_owned(), "1000".to_owned()),
+        // Two hundred orders take twenty seconds: longer than anybody else should wait for one.
+        ("TICKGATE_ORDERS__SEND_WITHIN_MS".to_owned(), "30000".to_owned()),
     ]);
     let environment: Vec<_> = environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     let server = Server::start_configured(ORDERS, &environment);

@@ -10,7 +10,9 @@ use super::*;
 use crate::broker::{AccountFeed, Broker, Error, Feed, Limits, Login, MasterText, Subscribed};
 use crate::clock::{Clock, TokioClock, UnixNanos};
 use crate::hub::{FeedId, Hub};
-use crate::market::{Calendar, Funds, InstrumentId, Kind, MasterHandle, Order, Position, PositionView, Tick};
+use crate::market::{
+    Calendar, Funds, InstrumentId, Kind, Listing, MasterHandle, Order, Position, PositionView, Tick,
+};
 use crate::secret::Secret;
 use crate::session;
 use crate::store::Store;
@@ -89,11 +91,15 @@ impl Broker for Venue {
         never()
     }
 
-    fn order_book<'a>(&'a self, _: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
+    fn order_book<'a>(&'a self, _: &'a Token) -> BoxFuture<'a, Result<Listing<Order>, Error>> {
         never()
     }
 
-    fn positions<'a>(&'a self, _: &'a Token, _: PositionView) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
+    fn positions<'a>(
+        &'a self,
+        _: &'a Token,
+        _: PositionView,
+    ) -> BoxFuture<'a, Result<Listing<Position>, Error>> {
         never()
     }
 

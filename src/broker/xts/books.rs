@@ -1,5 +1,6 @@
 //! The interactive books: asking for them, and telling what could not be read of them.
-//! Not in whose name (`ways`), and not how their rows are read (`wire::books`).
+//! Not in whose name (`ways`), not how their rows are read (`wire::books`), and not which of them
+//! may be acted on (`traded`).
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +10,7 @@ use reqwest::Method;
 use tokio::time::{Instant, timeout_at};
 
 use crate::broker::Error;
-use crate::market::{Funds, Holding, Order, Position, PositionView, Profile, Trade};
+use crate::market::{Funds, Holding, Listing, Order, Position, PositionView, Profile, Trade};
 use crate::telemetry::metrics as names;
 use crate::token::{Product, Token, TokenEpoch};
 
@@ -17,6 +18,7 @@ use super::XtsBroker;
 use super::instruments::is_no_data;
 use super::rest::Call;
 use super::ways::{Book, Form, Memory, Way, ways};
+use super::whose::{Own, Owned};
 use super::wire::books::{self, Book as Rows, Fault, NotABook};
 use super::wire::text::Raw;
 
@@ -26,10 +28,12 @@ use super::wire::text::Raw;
 /// *sent* share its answer, so that a hundred askers make one request and none is told of a time
 /// before it asked.
 #[derive(Debug)]
-struct Desk<T> {
+pub(super) struct Desk<T> {
     /// Held during a whole asking, so that the next one knows what it has learned.
     busy: tokio::sync::Mutex<()>,
     memory: Mutex<Memory>,
+    /// The way that last brought rows of the client that orders go to.
+    traded: Mutex<Option<Way>>,
     /// Askers so far.
     askers: AtomicU64,
     last: Mutex<Option<Answered<T>>>,
@@ -38,11 +42,20 @@ struct Desk<T> {
 /// What an asking brought.
 #[derive(Debug)]
 struct Answered<T> {
-    /// Whose token, and which of the desk's books or orders.
-    what: (TokenEpoch, Book, String),
+    /// Whose token, which of the desk's books or orders, and whose rows.
+    what: (TokenEpoch, Book, String, Whose),
     /// Askers that had come when its first request was sent.
     before: u64,
-    answer: Result<Vec<T>, Error>,
+    answer: Result<Listing<T>, Error>,
+}
+
+/// Whose rows are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Those that the login is shown.
+    Anybodys,
+    /// Those of the client that orders go to.
+    Traded,
 }
 
 impl<T> Default for Desk<T> {
@@ -50,6 +63,7 @@ impl<T> Default for Desk<T> {
         Self {
             busy: tokio::sync::Mutex::default(),
             memory: Mutex::default(),
+            traded: Mutex::new(None),
             askers: AtomicU64::new(0),
             last: Mutex::new(None),
         }
@@ -57,9 +71,13 @@ impl<T> Default for Desk<T> {
 }
 
 impl<T> Desk<T> {
-    fn memory(&self) -> MutexGuard<'_, Memory> {
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
         // It is whole after every statement.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn traded(&self) -> MutexGuard<'_, Option<Way>> {
+        self.traded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn last(&self) -> MutexGuard<'_, Option<Answered<T>>> {
@@ -80,18 +98,24 @@ pub(super) struct Desks {
 }
 
 /// How the rows of a book are read.
-type Reader<T> = fn(Raw<'_>) -> Result<Rows<T>, NotABook>;
+pub(super) type Reader<T> = fn(Raw<'_>) -> Result<Rows<T>, NotABook>;
 
 impl XtsBroker {
-    pub(super) async fn ask_orders(&self, token: &Token) -> Result<Vec<Order>, Error> {
-        self.ask_book(&self.desks.orders, token, Book::Orders, "", books::orders).await
+    pub(super) async fn ask_orders(&self, token: &Token) -> Result<Listing<Order>, Error> {
+        let desk = &self.desks.orders;
+        self.ask_book(desk, token, (Book::Orders, "", Whose::Anybodys), books::orders).await
+    }
+
+    pub(super) async fn ask_traded_orders(&self, token: &Token) -> Result<Listing<Order>, Error> {
+        self.ask_traded_book(&self.desks.orders, token, Book::Orders, books::orders).await
     }
 
     /// Every state of one order.
     pub(super) async fn ask_order_history(&self, token: &Token, id: &str) -> Result<Vec<Order>, Error> {
         let mut query = String::from("appOrderID=");
         push_encoded(&mut query, super::orders::order_number(id)?);
-        let states = self.ask_book(&self.desks.history, token, Book::History, &query, books::orders).await?;
+        let what = (Book::History, query.as_str(), Whose::Anybodys);
+        let states = self.ask_book(&self.desks.history, token, what, books::orders).await?.rows;
         let was_empty = states.is_empty();
         // A server that does not know the query answers with the whole book.
         let mut states: Vec<Order> = states.into_iter().filter(|order| order.id == id).collect();
@@ -110,42 +134,55 @@ impl XtsBroker {
         Ok(states)
     }
 
-    pub(super) async fn ask_trades(&self, token: &Token) -> Result<Vec<Trade>, Error> {
-        self.ask_book(&self.desks.trades, token, Book::Trades, "", books::trades).await
+    pub(super) async fn ask_trades(&self, token: &Token) -> Result<Listing<Trade>, Error> {
+        let desk = &self.desks.trades;
+        self.ask_book(desk, token, (Book::Trades, "", Whose::Anybodys), books::trades).await
     }
 
     pub(super) async fn ask_positions(
         &self,
         token: &Token,
         view: PositionView,
-    ) -> Result<Vec<Position>, Error> {
-        self.ask_book(&self.desks.positions, token, Book::Positions(view), "", books::positions).await
+    ) -> Result<Listing<Position>, Error> {
+        let what = (Book::Positions(view), "", Whose::Anybodys);
+        self.ask_book(&self.desks.positions, token, what, books::positions).await
     }
 
-    pub(super) async fn ask_holdings(&self, token: &Token) -> Result<Vec<Holding>, Error> {
-        self.ask_book(&self.desks.holdings, token, Book::Holdings, "", books::holdings).await
+    pub(super) async fn ask_traded_positions(
+        &self,
+        token: &Token,
+        view: PositionView,
+    ) -> Result<Listing<Position>, Error> {
+        self.ask_traded_book(&self.desks.positions, token, Book::Positions(view), books::positions).await
+    }
+
+    pub(super) async fn ask_holdings(&self, token: &Token) -> Result<Listing<Holding>, Error> {
+        let desk = &self.desks.holdings;
+        self.ask_book(desk, token, (Book::Holdings, "", Whose::Anybodys), books::holdings).await
     }
 
     /// Without a single figure if the broker has no balance to show.
     pub(super) async fn ask_funds(&self, token: &Token) -> Result<Funds, Error> {
-        let entries = self.ask_book(&self.desks.funds, token, Book::Funds, "", books::balance).await?;
-        Ok(entries.into_iter().next().unwrap_or_default())
+        let what = (Book::Funds, "", Whose::Anybodys);
+        let entries = self.ask_book(&self.desks.funds, token, what, books::balance).await?;
+        Ok(entries.rows.into_iter().next().unwrap_or_default())
     }
 
     pub(super) async fn ask_profile(&self, token: &Token) -> Result<Profile, Error> {
-        let found = self.ask_book(&self.desks.profile, token, Book::Profile, "", books::profile).await?;
-        found.into_iter().next().ok_or_else(|| Error::Malformed("the answer holds no profile".to_owned()))
+        let what = (Book::Profile, "", Whose::Anybodys);
+        let found = self.ask_book(&self.desks.profile, token, what, books::profile).await?;
+        let missing = || Error::Malformed("the answer holds no profile".to_owned());
+        found.rows.into_iter().next().ok_or_else(missing)
     }
 
     /// Asks for a book, or shares the answer of a request that is sent after this was called.
-    async fn ask_book<T: Clone + Send>(
+    pub(super) async fn ask_book<T: Clone + Owned + Send>(
         &self,
         desk: &Desk<T>,
         token: &Token,
-        book: Book,
-        query: &str,
+        (book, query, whose): (Book, &str, Whose),
         read: Reader<T>,
-    ) -> Result<Vec<T>, Error> {
+    ) -> Result<Listing<T>, Error> {
         if token.product != Product::Interactive {
             return Err(Error::NotConfigured("the account's books take an interactive token".to_owned()));
         }
@@ -154,7 +191,7 @@ impl XtsBroker {
         let Ok(_busy) = timeout_at(patience, desk.busy.lock()).await else {
             return Err(Error::NotSent("its turn did not come in time".to_owned()));
         };
-        let what = (token.epoch, book, query.to_owned());
+        let what = (token.epoch, book, query.to_owned(), whose);
         if let Some(answered) = desk.last().as_ref()
             && ticket < answered.before
             && answered.what == what
@@ -167,7 +204,10 @@ impl XtsBroker {
             let now = desk.askers.load(Ordering::Relaxed);
             let _ = before.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
         };
-        let answer = self.ask_ways(desk, token, book, query, read, &on_turn).await;
+        let answer = match whose {
+            Whose::Anybodys => self.ask_ways(desk, token, book, query, read, &on_turn).await,
+            Whose::Traded => self.ask_traded(desk, token, book, read, &on_turn).await,
+        };
         let before = before.into_inner();
         // What was not sent answers nobody else; personal data is not kept longer than it is used.
         *desk.last() = (before > ticket + 1).then(|| Answered { what, before, answer: answer.clone() });
@@ -176,7 +216,7 @@ impl XtsBroker {
 
     /// Asks for a book in the ways that are worth it, until one brings rows. Refusals and empty
     /// answers are gone past; anything else (token, rate limit, network) ends the asking.
-    async fn ask_ways<T: Send>(
+    async fn ask_ways<T: Owned + Send>(
         &self,
         desk: &Desk<T>,
         token: &Token,
@@ -184,7 +224,7 @@ impl XtsBroker {
         query: &str,
         read: Reader<T>,
         on_turn: &(dyn Fn() + Sync),
-    ) -> Result<Vec<T>, Error> {
+    ) -> Result<Listing<T>, Error> {
         let ways = ways(book, &self.settings.client_id, &token.facts);
         let plan = desk.memory().plan(&ways, Instant::now());
         let (mut was_answered, mut refusal, mut missing) = (false, None, None);
@@ -196,7 +236,8 @@ impl XtsBroker {
             let answered = self.ask_way(token, book, way, query, read, on_turn).await;
             let now = Instant::now();
             match answered {
-                Ok(rows) if !rows.is_empty() => {
+                Ok(mut rows) if !rows.is_empty() => {
+                    Own::name_rows(way, &token.facts, &mut rows.rows);
                     if desk.memory().found.replace(way.clone()).as_ref() != Some(way) && plan.len() > 1 {
                         tracing::info!(
                             account = &*self.account, book = book.name(), form = ?way.form,
@@ -227,11 +268,11 @@ impl XtsBroker {
         }
         match refusal {
             Some(refusal) if !was_answered => Err(refusal),
-            _ => Ok(Vec::new()),
+            _ => Ok(Listing::default()),
         }
     }
 
-    async fn ask_way<T: Send>(
+    pub(super) async fn ask_way<T: Send>(
         &self,
         token: &Token,
         book: Book,
@@ -267,7 +308,7 @@ impl XtsBroker {
     }
 
     /// The rows of a book, with what is missing in them told.
-    pub(super) fn take<T>(&self, book: &'static str, rows: Rows<T>) -> Result<Vec<T>, Error> {
+    pub(super) fn take<T>(&self, book: &'static str, rows: Rows<T>) -> Result<Listing<T>, Error> {
         let listed = |faults: &[Fault]| {
             let mut names: Vec<String> = faults.iter().map(Fault::to_string).collect();
             names.sort_unstable();
@@ -298,13 +339,13 @@ impl XtsBroker {
             let why = listed(&rows.lost);
             return Err(Error::Malformed(format!("no row of the {book} can be read: {why}")));
         }
-        Ok(rows.rows)
+        Ok(Listing { rows: rows.rows, unreadable: rows.lost.len() })
     }
 }
 
 /// Whether another way to ask may be answered better. A path that is not there is the dealer
 /// form's on a server that has none.
-const fn is_refusal(error: &Error) -> bool {
+pub(super) const fn is_refusal(error: &Error) -> bool {
     matches!(error, Error::Refused { .. } | Error::Http { status: 404 | 405, .. })
 }
 

@@ -369,7 +369,7 @@ impl XtsBroker {
         let answered = self.rest.ask(call, |result| read(result).map_err(|e| unread(e, what))).await;
         match answered {
             Err(Error::Refused { description, .. }) if is_no_data(&description) => Ok(Vec::new()),
-            answered => self.take(what, answered?),
+            answered => self.take(what, answered?).map(|listing| listing.rows),
         }
     }
 

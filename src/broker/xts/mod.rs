@@ -20,7 +20,9 @@ mod said;
 mod settings;
 pub mod socketio;
 mod tls;
+mod traded;
 mod ways;
+mod whose;
 pub mod wire;
 
 use std::fmt;
@@ -30,6 +32,7 @@ use futures::future::BoxFuture;
 use jiff::civil::Date;
 use rustls::ClientConfig;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 pub use profiles::Profile;
 pub use settings::{AppKey, Credentials, LoginKind, MAX_MARKET_KEYS, Settings};
@@ -39,14 +42,15 @@ use crate::broker::{
 };
 use crate::clock::Clock;
 use crate::market::{
-    Bar, BracketOrder, Conversion, CoverIds, Funds, Holding, InstrumentId, Interval, Kind, NewOrder, Order,
-    OrderChange, Position, PositionView, Profile as AccountProfile, SquareOff, Tick, Trade,
+    Bar, BracketOrder, Conversion, CoverIds, Funds, Holding, InstrumentId, Interval, Kind, Listing, NewOrder,
+    Order, OrderChange, Position, PositionView, Profile as AccountProfile, SquareOff, Tick, Trade,
 };
 use crate::token::{Product, Token};
 
 use self::books::Desks;
 use self::credentials::Vault;
 use self::rest::Rest;
+use self::whose::Own;
 
 /// One account at one XTS broker.
 pub struct XtsBroker {
@@ -192,7 +196,7 @@ impl Broker for XtsBroker {
         Box::pin(self.ask_quotes(token, kind, instruments))
     }
 
-    fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
+    fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Order>, Error>> {
         Box::pin(self.ask_orders(token))
     }
 
@@ -200,8 +204,25 @@ impl Broker for XtsBroker {
         &'a self,
         token: &'a Token,
         view: PositionView,
-    ) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
+    ) -> BoxFuture<'a, Result<Listing<Position>, Error>> {
         Box::pin(self.ask_positions(token, view))
+    }
+
+    fn traded_orders<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Order>, Error>> {
+        Box::pin(self.ask_traded_orders(token))
+    }
+
+    fn traded_positions<'a>(
+        &'a self,
+        token: &'a Token,
+        view: PositionView,
+    ) -> BoxFuture<'a, Result<Listing<Position>, Error>> {
+        Box::pin(self.ask_traded_positions(token, view))
+    }
+
+    fn trades_for(&self, token: &Token, account: &str) -> bool {
+        // Where it is not known whom orders are for, none is sent anyway.
+        Own::of(&self.settings.client_id, &token.facts).is_ok_and(|own| own.may_be(account))
     }
 
     fn funds<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Funds, Error>> {
@@ -216,11 +237,11 @@ impl Broker for XtsBroker {
         Box::pin(self.ask_order_history(token, id))
     }
 
-    fn trades<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Trade>, Error>> {
+    fn trades<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Trade>, Error>> {
         Box::pin(self.ask_trades(token))
     }
 
-    fn holdings<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Holding>, Error>> {
+    fn holdings<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Holding>, Error>> {
         Box::pin(self.ask_holdings(token))
     }
 
@@ -228,12 +249,22 @@ impl Broker for XtsBroker {
         Box::pin(self.ask_profile(token))
     }
 
-    fn place<'a>(&'a self, token: &'a Token, order: &'a NewOrder) -> BoxFuture<'a, Result<String, Error>> {
-        Box::pin(self.send_order(token, order))
+    fn place<'a>(
+        &'a self,
+        token: &'a Token,
+        send_by: Instant,
+        order: &'a NewOrder,
+    ) -> BoxFuture<'a, Result<String, Error>> {
+        Box::pin(self.send_order(token, send_by, order))
     }
 
-    fn modify<'a>(&'a self, token: &'a Token, change: &'a OrderChange) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.send_change(token, change))
+    fn modify<'a>(
+        &'a self,
+        token: &'a Token,
+        send_by: Instant,
+        change: &'a OrderChange,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.send_change(token, send_by, change))
     }
 
     fn cancel<'a>(
@@ -256,9 +287,10 @@ impl Broker for XtsBroker {
     fn place_cover<'a>(
         &'a self,
         token: &'a Token,
+        send_by: Instant,
         order: &'a NewOrder,
     ) -> BoxFuture<'a, Result<CoverIds, Error>> {
-        Box::pin(self.send_cover(token, order))
+        Box::pin(self.send_cover(token, send_by, order))
     }
 
     fn exit_cover<'a>(&'a self, token: &'a Token, id: &'a str) -> BoxFuture<'a, Result<(), Error>> {
@@ -268,21 +300,32 @@ impl Broker for XtsBroker {
     fn place_bracket<'a>(
         &'a self,
         token: &'a Token,
+        send_by: Instant,
         order: &'a BracketOrder,
     ) -> BoxFuture<'a, Result<String, Error>> {
-        Box::pin(self.send_bracket(token, order))
+        Box::pin(self.send_bracket(token, send_by, order))
     }
 
     fn exit_bracket<'a>(&'a self, token: &'a Token, id: &'a str) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(self.send_exit_bracket(token, id))
     }
 
-    fn convert<'a>(&'a self, token: &'a Token, what: &'a Conversion) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.send_conversion(token, what))
+    fn convert<'a>(
+        &'a self,
+        token: &'a Token,
+        send_by: Instant,
+        what: &'a Conversion,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.send_conversion(token, send_by, what))
     }
 
-    fn square_off<'a>(&'a self, token: &'a Token, what: &'a SquareOff) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(self.send_square_off(token, what))
+    fn square_off<'a>(
+        &'a self,
+        token: &'a Token,
+        send_by: Instant,
+        what: &'a SquareOff,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(self.send_square_off(token, send_by, what))
     }
 
     fn intervals(&self) -> &'static [Interval] {

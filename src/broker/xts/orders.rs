@@ -7,6 +7,7 @@
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use crate::broker::Error;
 use crate::market::{
@@ -19,7 +20,7 @@ use super::XtsBroker;
 use super::books::{add_query, push_encoded};
 use super::pace::Path;
 use super::rest::Call;
-use super::ways::{SeveralClients, order_client};
+use super::ways::order_client;
 use super::wire::found;
 use super::wire::text::Raw;
 
@@ -129,40 +130,68 @@ struct Exit {
 }
 
 impl XtsBroker {
-    pub(super) async fn send_order(&self, token: &Token, order: &NewOrder) -> Result<String, Error> {
+    pub(super) async fn send_order(
+        &self,
+        token: &Token,
+        send_by: Instant,
+        order: &NewOrder,
+    ) -> Result<String, Error> {
         let mut body = self.new_order(token, order, true)?;
         body.product_type = Some(word("product", &order.product)?);
-        self.change(token, Method::POST, "/orders", Path::Orders, &body, |result| {
+        self.change(token, Errand::to(Method::POST, "/orders", Path::Orders).by(send_by), &body, |result| {
             found::order_id(result, &["AppOrderID"])
         })
         .await
     }
 
-    pub(super) async fn send_cover(&self, token: &Token, order: &NewOrder) -> Result<CoverIds, Error> {
+    pub(super) async fn send_cover(
+        &self,
+        token: &Token,
+        send_by: Instant,
+        order: &NewOrder,
+    ) -> Result<CoverIds, Error> {
         let mut body = self.new_order(token, order, false)?;
         // The stop is an order of its own, whatever the entry's kind.
         body.stop_price = Some(positive("trigger", order.trigger)?);
-        self.change(token, Method::POST, "/orders/cover", Path::Orders, &body, |result| {
-            let entry = found::order_id(result, &["EntryAppOrderID"])?;
-            Some(CoverIds { entry, exit: found::order_id(result, &["ExitAppOrderID"])? })
-        })
+        self.change(
+            token,
+            Errand::to(Method::POST, "/orders/cover", Path::Orders).by(send_by),
+            &body,
+            |result| {
+                let entry = found::order_id(result, &["EntryAppOrderID"])?;
+                Some(CoverIds { entry, exit: found::order_id(result, &["ExitAppOrderID"])? })
+            },
+        )
         .await
     }
 
-    pub(super) async fn send_bracket(&self, token: &Token, order: &BracketOrder) -> Result<String, Error> {
+    pub(super) async fn send_bracket(
+        &self,
+        token: &Token,
+        send_by: Instant,
+        order: &BracketOrder,
+    ) -> Result<String, Error> {
         let mut body = self.new_order(token, &order.entry, true)?;
         (body.stop_price, body.time_in_force) = (None, None);
         body.square_off = Some(positive("distance to the target", order.square_off)?);
         body.stop_loss_price = Some(positive("distance to the stop", order.stop_loss)?);
         body.trailing = Some(not_negative("trailing step", order.trailing)?);
         body.is_pro_order = Some(false);
-        self.change(token, Method::POST, "/orders/bracket", Path::Orders, &body, |result| {
-            found::order_id(result, &["AppOrderID", "EntryAppOrderID", "BoEntryOrderId"])
-        })
+        self.change(
+            token,
+            Errand::to(Method::POST, "/orders/bracket", Path::Orders).by(send_by),
+            &body,
+            |result| found::order_id(result, &["AppOrderID", "EntryAppOrderID", "BoEntryOrderId"]),
+        )
         .await
     }
 
-    pub(super) async fn send_change(&self, token: &Token, change: &OrderChange) -> Result<(), Error> {
+    pub(super) async fn send_change(
+        &self,
+        token: &Token,
+        send_by: Instant,
+        change: &OrderChange,
+    ) -> Result<(), Error> {
         let figures = figures(&change.kind, change.price, change.trigger, true)?;
         let body = Modify {
             id: json_number(order_number(&change.id)?)?,
@@ -176,7 +205,7 @@ impl XtsBroker {
             order_unique_identifier: fitting_mark(&change.unique_id),
             client: self.order_client(token)?,
         };
-        self.change(token, Method::PUT, "/orders", Path::Orders, &body, done).await
+        self.change(token, Errand::to(Method::PUT, "/orders", Path::Orders).by(send_by), &body, done).await
     }
 
     pub(super) async fn send_cancel(&self, token: &Token, id: &str, unique: &str) -> Result<(), Error> {
@@ -192,12 +221,12 @@ impl XtsBroker {
 
     pub(super) async fn send_cancel_all(&self, token: &Token, about: InstrumentId) -> Result<(), Error> {
         let body = self.about(token, about, Nothing {})?;
-        self.change(token, Method::POST, "/orders/cancelall", Path::CancelAll, &body, done).await
+        self.change(token, Errand::to(Method::POST, "/orders/cancelall", Path::CancelAll), &body, done).await
     }
 
     pub(super) async fn send_exit_cover(&self, token: &Token, id: &str) -> Result<(), Error> {
         let body = Exit { id: json_number(order_number(id)?)?, client: self.order_client(token)? };
-        self.change(token, Method::PUT, "/orders/cover", Path::Orders, &body, done).await
+        self.change(token, Errand::to(Method::PUT, "/orders/cover", Path::Cancel), &body, done).await
     }
 
     pub(super) async fn send_exit_bracket(&self, token: &Token, id: &str) -> Result<(), Error> {
@@ -206,7 +235,12 @@ impl XtsBroker {
         self.delete(token, path).await
     }
 
-    pub(super) async fn send_conversion(&self, token: &Token, what: &Conversion) -> Result<(), Error> {
+    pub(super) async fn send_conversion(
+        &self,
+        token: &Token,
+        send_by: Instant,
+        what: &Conversion,
+    ) -> Result<(), Error> {
         let body = Convert {
             target_qty: quantity(what.quantity, 0)?,
             is_day_wise: what.view == PositionView::Day,
@@ -214,10 +248,21 @@ impl XtsBroker {
             new_product_type: word("product", &what.to)?,
         };
         let body = self.about(token, what.instrument, body)?;
-        self.change(token, Method::PUT, "/portfolio/positions/convert", Path::Convert, &body, done).await
+        self.change(
+            token,
+            Errand::to(Method::PUT, "/portfolio/positions/convert", Path::Convert).by(send_by),
+            &body,
+            done,
+        )
+        .await
     }
 
-    pub(super) async fn send_square_off(&self, token: &Token, what: &SquareOff) -> Result<(), Error> {
+    pub(super) async fn send_square_off(
+        &self,
+        token: &Token,
+        send_by: Instant,
+        what: &SquareOff,
+    ) -> Result<(), Error> {
         let (kind, value) = match what.size {
             SquareOffSize::Units(units) => ("ExactQty", quantity(units, 0)?),
             SquareOffSize::Percent(percent @ 1..=100) => ("Percentage", i64::from(percent)),
@@ -230,15 +275,17 @@ impl XtsBroker {
             square_off_qty_value: value,
         };
         let body = self.about(token, what.instrument, body)?;
-        self.change(token, Method::PUT, "/portfolio/squareoff", Path::SquareOff, &body, done).await
+        self.change(
+            token,
+            Errand::to(Method::PUT, "/portfolio/squareoff", Path::SquareOff).by(send_by),
+            &body,
+            done,
+        )
+        .await
     }
 
     fn order_client(&self, token: &Token) -> Result<Option<String>, Error> {
-        order_client(&self.settings.client_id, &token.facts).map_err(|SeveralClients| {
-            let why =
-                "the login deals for several clients; name the one to trade for in broker.xts.client_id";
-            Error::NotConfigured(why.to_owned())
-        })
+        order_client(&self.settings.client_id, &token.facts).map_err(Error::from)
     }
 
     fn about<T>(&self, token: &Token, instrument: InstrumentId, rest: T) -> Result<About<T>, Error> {
@@ -286,29 +333,25 @@ impl XtsBroker {
             add_query(&mut path, "clientID=");
             push_encoded(&mut path, &client);
         }
-        self.send(token, Method::DELETE, &path, Path::Orders, None, done).await
+        self.send(token, Errand::to(Method::DELETE, &path, Path::Cancel), None, done).await
     }
 
     async fn change<T>(
         &self,
         token: &Token,
-        method: Method,
-        path: &str,
-        counted_as: Path,
+        errand: Errand<'_>,
         body: &(impl Serialize + Sync),
         read: impl FnOnce(Raw<'_>) -> Option<T>,
     ) -> Result<T, Error> {
         let body = serde_json::to_string(body).map_err(|error| Error::NotSent(error.to_string()))?;
-        self.send(token, method, path, counted_as, Some(body), read).await
+        self.send(token, errand, Some(body), read).await
     }
 
     /// Sends what changes something, once.
     async fn send<T>(
         &self,
         token: &Token,
-        method: Method,
-        path: &str,
-        counted_as: Path,
+        errand: Errand<'_>,
         body: Option<String>,
         read: impl FnOnce(Raw<'_>) -> Option<T>,
     ) -> Result<T, Error> {
@@ -319,9 +362,9 @@ impl XtsBroker {
         let mut url = self.interactive_base().await.map_err(|error| {
             if error.is_unclear() { Error::NotSent(format!("hostlookup: {error}")) } else { error }
         })?;
-        url.push_str(path);
-        let mut call = Call::interactive(method, url, Some(&token.secret)).on(counted_as);
-        call.body = body;
+        url.push_str(errand.path);
+        let mut call = Call::interactive(errand.method, url, Some(&token.secret)).on(errand.counted_as);
+        (call.body, call.send_by) = (body, errand.send_by);
         let answered = self
             .rest
             .ask(call, |result| {
@@ -330,6 +373,27 @@ impl XtsBroker {
             .await;
         self.doubt_base(answered.as_ref().err()).await;
         answered
+    }
+}
+
+/// Where something that changes anything is sent.
+struct Errand<'a> {
+    method: Method,
+    path: &'a str,
+    /// What the broker counts it as.
+    counted_as: Path,
+    /// Not after this; `None`: whenever its turn comes.
+    send_by: Option<Instant>,
+}
+
+impl<'a> Errand<'a> {
+    const fn to(method: Method, path: &'a str, counted_as: Path) -> Self {
+        Self { method, path, counted_as, send_by: None }
+    }
+
+    const fn by(mut self, send_by: Instant) -> Self {
+        self.send_by = Some(send_by);
+        self
     }
 }
 

@@ -10,6 +10,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Method, Response};
 use rustls::ClientConfig;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::broker::Error;
 use crate::secret::Secret;
@@ -54,6 +55,8 @@ pub(super) struct Call<'a> {
     pub(super) body: Option<String>,
     /// What the broker counts it as.
     pub(super) path: Path,
+    /// Its turn must have come by then, however long others may wait.
+    pub(super) send_by: Option<Instant>,
     /// Called when its turn has come, just before it is sent.
     pub(super) on_turn: Option<&'a (dyn Fn() + Sync)>,
     /// A download takes its turn to start, but does not keep other calls waiting for its end.
@@ -72,8 +75,8 @@ impl<'a> Call<'a> {
     }
 
     const fn new(product: Product, method: Method, url: String, token: Option<&'a Secret>) -> Self {
-        let (body, path, on_turn, download) = (None, Path::Session, None, false);
-        Self { product, method, url, token, body, path, on_turn, download }
+        let (body, path, send_by, on_turn, download) = (None, Path::Session, None, None, false);
+        Self { product, method, url, token, body, path, send_by, on_turn, download }
     }
 
     /// Counted as `path`; without this, as one of the session's own calls.
@@ -244,7 +247,9 @@ impl Rest {
 
     async fn call_in_turn(&self, call: Call<'_>) -> Result<Answer, Error> {
         let queue = self.queue(call.product);
-        let turn = queue.turn(call.path, !call.download, queue.deadline(call.path)).await?;
+        let patience = queue.deadline(call.path);
+        let deadline = call.send_by.map_or(patience, |send_by| send_by.min(patience));
+        let turn = queue.turn(call.path, !call.download, deadline).await?;
         if let Some(on_turn) = call.on_turn {
             on_turn();
         }

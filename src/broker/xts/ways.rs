@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::broker::Error;
 use crate::market::PositionView;
 use crate::token::AccountFacts;
 
@@ -136,9 +137,25 @@ pub(super) fn order_client(configured: &str, facts: &AccountFacts) -> Result<Opt
     Ok(client.map(str::to_owned))
 }
 
+/// The ways to ask for a dealer's book of the client that orders go to, and for no other's. The one that brought
+/// it last is first.
+pub(super) fn traded_ways(book: Book, client: Option<&str>, last: Option<&Way>) -> Vec<Way> {
+    let way = |form: &Form| Way { form: *form, client: client.map(str::to_owned) };
+    let mut ways: Vec<Way> = book.dealer_forms().iter().map(way).collect();
+    ways.sort_by_key(|way| Some(way) != last);
+    ways
+}
+
 /// A dealer's login names several clients, and the operator none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SeveralClients;
+
+impl From<SeveralClients> for Error {
+    fn from(_: SeveralClients) -> Self {
+        let why = "the login deals for several clients; name the one to trade for in broker.xts.client_id";
+        Self::NotConfigured(why.to_owned())
+    }
+}
 
 /// The ways to ask for a book, best first.
 pub(super) fn ways(book: Book, configured: &str, facts: &AccountFacts) -> Vec<Way> {

@@ -8,8 +8,8 @@ use jiff::civil::Date;
 
 use crate::clock::UnixNanos;
 use crate::market::{
-    Bar, Funds, Holding, InstrumentId, Interval, Kind, NewOrder, Order, OrderChange, Position, PositionView,
-    Tick, Trade,
+    Bar, Funds, Holding, InstrumentId, Interval, Kind, Listing, NewOrder, Order, OrderChange, Position,
+    PositionView, Tick, Trade,
 };
 
 /// The brokers as the REST interface sees them. `account` names an account of the configuration; `None` means
@@ -37,20 +37,44 @@ pub trait Desk: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<Bar>, DeskError>>;
 
     /// Today's orders.
-    fn order_book<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Vec<Order>, DeskError>>;
+    fn order_book<'a>(&'a self, account: Option<&'a str>)
+    -> BoxFuture<'a, Result<Listing<Order>, DeskError>>;
 
     /// Today's trades.
-    fn trades<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Vec<Trade>, DeskError>>;
+    fn trades<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Listing<Trade>, DeskError>>;
 
     /// Positions.
     fn positions<'a>(
         &'a self,
         account: Option<&'a str>,
         view: PositionView,
-    ) -> BoxFuture<'a, Result<Vec<Position>, DeskError>>;
+    ) -> BoxFuture<'a, Result<Listing<Position>, DeskError>>;
+
+    /// Today's orders of the client that orders of the account go to, which is not always the only one whose
+    /// books it may see: those that may be acted on. As everything here, they are wrong to act on where some rows
+    /// cannot be read.
+    fn traded_orders<'a>(
+        &'a self,
+        account: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Listing<Order>, DeskError>>;
+
+    /// One of these orders, or none; it need not be as it is this moment. Refused where orders are switched off.
+    fn order_to_change<'a>(
+        &'a self,
+        account: Option<&'a str>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Listing<Order>, DeskError>>;
+
+    /// The same client's positions.
+    fn traded_positions<'a>(
+        &'a self,
+        account: Option<&'a str>,
+        view: PositionView,
+    ) -> BoxFuture<'a, Result<Listing<Position>, DeskError>>;
 
     /// What is held for delivery.
-    fn holdings<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Vec<Holding>, DeskError>>;
+    fn holdings<'a>(&'a self, account: Option<&'a str>)
+    -> BoxFuture<'a, Result<Listing<Holding>, DeskError>>;
 
     /// What the account can spend.
     fn funds<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Funds, DeskError>>;
@@ -125,6 +149,9 @@ pub enum DeskError {
     /// The broker could not be reached or did not answer; nothing was changed by the call.
     #[error("{0}")]
     Failed(String),
+    /// The broker was not told of it: no connection, no token, or no turn in time.
+    #[error("nothing was sent to the broker: {0}")]
+    NotSent(String),
     /// What was asked for may have been done: the broker did not say. It was not repeated.
     #[error("{message}")]
     Unclear {

@@ -53,7 +53,7 @@ impl Shard<'_> {
             let user = Arc::clone(user);
             member.outbox.answer(|out| {
                 websocket::text_frame(out, |out| {
-                    order_update(&update.order, name, &env.broker, &user.name, out);
+                    order_update(update, name, &env.broker, &user.name, out);
                 });
             });
             self.flush(slot);

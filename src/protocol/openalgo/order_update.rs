@@ -1,19 +1,21 @@
-//! Writes an order's change as OpenAlgo's clients read it. Not who is told, and not the books' rows.
+//! Writes an order's change as OpenAlgo's clients read it, and which account's it is. Not who is told, and not
+//! the books' rows.
 
 use super::frames::push_string;
 use super::number::{push_i64, push_price};
 use super::orders;
-use crate::market::{Exchange, Order, Price};
+use crate::market::{Exchange, OrderUpdate, Price};
 
 /// An order as it is now. `name` is what the instrument list calls its instrument; where it knows none, the
 /// broker's symbol stands in, on the exchange of the segment.
 pub fn order_update(
-    order: &Order,
+    update: &OrderUpdate,
     name: Option<(Exchange, &str)>,
     broker: &str,
     user: &str,
     out: &mut Vec<u8>,
 ) {
+    let order = &update.order;
     let segment = order.instrument.segment;
     let of_segment = || Exchange::ALL.into_iter().find(|exchange| exchange.segment() == segment);
     let (exchange, symbol) = match name {
@@ -40,6 +42,8 @@ pub fn order_update(
     number("pending_quantity", order.left, out);
     price("average_price", order.average.unwrap_or_default(), out);
     text("rejection_reason", &order.reason, out);
+    // OpenAlgo has one account and no such member; its clients pass over what they do not know.
+    text("account", &update.account, out);
     out.push(b'}');
 }
 
@@ -69,7 +73,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::market::{InstrumentId, OrderKind, OrderStatus, Segment, Side};
+    use crate::market::{InstrumentId, Order, OrderKind, OrderStatus, Segment, Side};
 
     fn order() -> Order {
         Order {
@@ -98,7 +102,8 @@ mod tests {
 
     fn written(order: &Order, name: Option<(Exchange, &str)>) -> Value {
         let mut out = Vec::new();
-        order_update(order, name, "jainamxts", "alice", &mut out);
+        let update = OrderUpdate { account: "bob".into(), order: order.clone() };
+        order_update(&update, name, "jainamxts", "alice", &mut out);
         serde_json::from_slice(&out).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&out)))
     }
 
@@ -109,7 +114,8 @@ mod tests {
             json!({"type":"order_update","user_id":"alice","mode":"live","broker":"jainamxts",
                 "orderid":"1100036811","symbol":"SBIN","exchange":"NSE","action":"BUY","quantity":10,
                 "price":770.0,"trigger_price":769.05,"pricetype":"SL-M","product":"MIS","order_status":"open",
-                "filled_quantity":4,"pending_quantity":6,"average_price":0.0,"rejection_reason":""})
+                "filled_quantity":4,"pending_quantity":6,"average_price":0.0,"rejection_reason":"",
+                "account":"bob"})
         );
     }
 

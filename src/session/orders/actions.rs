@@ -3,14 +3,16 @@
 
 use futures::FutureExt as _;
 
+use crate::broker::{Broker, Error};
 use crate::market::{
-    BracketOrder, Conversion, CoverIds, InstrumentId, NewOrder, Order, OrderChange, OrderKind, OrderStatus,
-    Price, Side, SquareOff, SquareOffSize,
+    BracketOrder, Conversion, CoverIds, InstrumentId, Listing, NewOrder, Order, OrderChange, OrderKind,
+    OrderStatus, Price, Side, SquareOff, SquareOffSize,
 };
 use crate::session::SessionHandle;
 use crate::session::orders::lookup::{Seen, marked, number_of, unclear};
 use crate::session::orders::send::{Lost, Request};
 use crate::session::orders::{By, OrderError};
+use crate::token::Token;
 
 impl SessionHandle {
     /// Sends an order and returns the broker's number of it; its mark is made anew. An order that the broker
@@ -25,9 +27,9 @@ impl SessionHandle {
         let request = request("place", describe(&order), &mark, by);
         self.carry_out(
             request,
-            move |broker, token| {
+            move |broker, token, send_by| {
                 let order = order.clone();
-                async move { broker.place(&token, &order).await }.boxed()
+                async move { broker.place(&token, send_by, &order).await }.boxed()
             },
             move |session, lost| async move { session.find_entry("an order", &mark, side, &lost).await },
             |id| format!("sent, order {id}"),
@@ -53,12 +55,16 @@ impl SessionHandle {
             priced(&change.kind, change.price, change.trigger)
         );
         let request = request("modify", what, &change.unique_id, by);
-        let wanted = change.clone();
+        let (wanted, account) = (change.clone(), self.account_of(&change.id));
         self.carry_out(
             request,
-            move |broker, token| {
-                let change = change.clone();
-                async move { broker.modify(&token, &change).await }.boxed()
+            move |broker, token, send_by| {
+                let (change, account) = (change.clone(), account.clone());
+                async move {
+                    check_whose(&*broker, &token, &change.id, &account)?;
+                    broker.modify(&token, send_by, &change).await
+                }
+                .boxed()
             },
             move |session, lost| async move { session.find_change(&wanted, &lost).await },
             |()| "sent".to_owned(),
@@ -74,13 +80,18 @@ impl SessionHandle {
         self.check_enabled()?;
         // Where the mark is not at hand, the number is enough; a cancellation waits for no book.
         let mark = self.shared.orders.unique_id(id).unwrap_or_default();
-        let request = request("cancel", format!("order {id}"), &mark, by);
-        let (id, wanted, unique_id) = (id.to_owned(), id.to_owned(), mark.clone());
+        let request = taking_back("cancel", format!("order {id}"), &mark, by);
+        let (wanted, account) = (id.to_owned(), self.account_of(id));
+        let (id, unique_id) = (id.to_owned(), mark.clone());
         self.carry_out(
             request,
-            move |broker, token| {
-                let (id, unique_id) = (id.clone(), unique_id.clone());
-                async move { broker.cancel(&token, &id, &unique_id).await }.boxed()
+            move |broker, token, _| {
+                let (id, unique_id, account) = (id.clone(), unique_id.clone(), account.clone());
+                async move {
+                    check_whose(&*broker, &token, &id, &account)?;
+                    broker.cancel(&token, &id, &unique_id).await
+                }
+                .boxed()
             },
             move |session, lost| async move { session.find_end("the cancellation", &wanted, &mark, &lost).await },
             |()| "sent".to_owned(),
@@ -94,13 +105,15 @@ impl SessionHandle {
     /// Any [`OrderError`].
     pub async fn cancel_all(&self, instrument: InstrumentId, by: &By) -> Result<(), OrderError> {
         self.check_enabled()?;
-        let request = request("cancel_all", format!("every order of {instrument}"), "", by);
+        let request = taking_back("cancel_all", format!("every order of {instrument}"), "", by);
         self.carry_out(
             request,
-            move |broker, token| async move { broker.cancel_all(&token, instrument).await }.boxed(),
+            move |broker, token, _| async move { broker.cancel_all(&token, instrument).await }.boxed(),
             move |session, lost| async move {
                 let stands = |o: &Order| o.instrument == instrument && !o.status.is_final();
-                let seen = session.look(|orders| (!orders.iter().any(stands)).then_some(())).await;
+                let seen = session
+                    .look(|orders| (orders.is_whole() && !orders.rows.iter().any(stands)).then_some(()))
+                    .await;
                 let missing = "some of its orders still stand";
                 seen.map_err(|seen| unclear("the cancellation of all orders", "", &lost, &seen, missing))
             },
@@ -120,9 +133,9 @@ impl SessionHandle {
         let request = request("place_cover", describe(&order), &mark, by);
         self.carry_out(
             request,
-            move |broker, token| {
+            move |broker, token, send_by| {
                 let order = order.clone();
-                async move { broker.place_cover(&token, &order).await }.boxed()
+                async move { broker.place_cover(&token, send_by, &order).await }.boxed()
             },
             move |session, lost| async move { session.find_cover(&mark, side, &lost).await },
             |ids| format!("sent, entry {}, stop {}", ids.entry, ids.exit),
@@ -136,11 +149,11 @@ impl SessionHandle {
     /// Any [`OrderError`].
     pub async fn exit_cover(&self, id: &str, by: &By) -> Result<(), OrderError> {
         self.check_enabled()?;
-        let request = request("exit_cover", format!("order {id}"), "", by);
+        let request = taking_back("exit_cover", format!("order {id}"), "", by);
         let (id, wanted) = (id.to_owned(), id.to_owned());
         self.carry_out(
             request,
-            move |broker, token| {
+            move |broker, token, _| {
                 let id = id.clone();
                 async move { broker.exit_cover(&token, &id).await }.boxed()
             },
@@ -168,9 +181,9 @@ impl SessionHandle {
         let request = request("place_bracket", what, &mark, by);
         self.carry_out(
             request,
-            move |broker, token| {
+            move |broker, token, send_by| {
                 let order = order.clone();
-                async move { broker.place_bracket(&token, &order).await }.boxed()
+                async move { broker.place_bracket(&token, send_by, &order).await }.boxed()
             },
             move |session, lost| async move {
                 session.find_entry("a bracket order", &mark, side, &lost).await
@@ -186,11 +199,11 @@ impl SessionHandle {
     /// Any [`OrderError`].
     pub async fn exit_bracket(&self, id: &str, by: &By) -> Result<(), OrderError> {
         self.check_enabled()?;
-        let request = request("exit_bracket", format!("order {id}"), "", by);
+        let request = taking_back("exit_bracket", format!("order {id}"), "", by);
         let (id, wanted) = (id.to_owned(), id.to_owned());
         self.carry_out(
             request,
-            move |broker, token| {
+            move |broker, token, _| {
                 let id = id.clone();
                 async move { broker.exit_bracket(&token, &id).await }.boxed()
             },
@@ -218,9 +231,9 @@ impl SessionHandle {
         let request = request("convert", words, "", by);
         self.carry_out(
             request,
-            move |broker, token| {
+            move |broker, token, send_by| {
                 let what = what.clone();
-                async move { broker.convert(&token, &what).await }.boxed()
+                async move { broker.convert(&token, send_by, &what).await }.boxed()
             },
             |_, lost| async move { Err(unclear("a conversion", "", &lost, &Seen::Missing, POSITIONS)) },
             |()| "sent".to_owned(),
@@ -245,9 +258,9 @@ impl SessionHandle {
         let request = request("square_off", words, "", by);
         self.carry_out(
             request,
-            move |broker, token| {
+            move |broker, token, send_by| {
                 let what = what.clone();
-                async move { broker.square_off(&token, &what).await }.boxed()
+                async move { broker.square_off(&token, send_by, &what).await }.boxed()
             },
             |_, lost| async move {
                 Err(unclear("a closing of a position", "", &lost, &Seen::Missing, POSITIONS))
@@ -257,7 +270,7 @@ impl SessionHandle {
         .await
     }
 
-    fn check_enabled(&self) -> Result<(), OrderError> {
+    pub(super) fn check_enabled(&self) -> Result<(), OrderError> {
         if self.shared.deps.orders.enabled { Ok(()) } else { Err(OrderError::Disabled) }
     }
 
@@ -283,14 +296,19 @@ impl SessionHandle {
         }
     }
 
+    /// Whose an order is, as far as it was seen; empty where nobody knows, and the broker decides.
+    fn account_of(&self, id: &str) -> String {
+        self.shared.orders.order(id).map(|order| order.account).unwrap_or_default()
+    }
+
     /// The mark of an order that is to be changed: from what was seen of it, else from the book. Empty if neither
     /// knows; the broker may still do what is asked.
     async fn mark_of(&self, id: &str) -> String {
         if let Some(mark) = self.shared.orders.unique_id(id) {
             return mark;
         }
-        let book = self.order_book().await.unwrap_or_default();
-        book.into_iter().find(|order| order.id == id).map(|order| order.unique_id).unwrap_or_default()
+        let book = self.traded_orders().await.unwrap_or_default();
+        book.rows.into_iter().find(|order| order.id == id).map(|order| order.unique_id).unwrap_or_default()
     }
 
     async fn find_entry(
@@ -300,7 +318,7 @@ impl SessionHandle {
         side: Side,
         lost: &Lost,
     ) -> Result<String, OrderError> {
-        let entry = |orders: &[Order]| marked(orders, mark).find(|order| order.side == side).cloned();
+        let entry = |orders: &Listing<Order>| marked(orders, mark).find(|order| order.side == side).cloned();
         match self.look(entry).await {
             Ok(order) => number_of(order),
             Err(seen) => Err(unclear(what, mark, lost, &seen, "the order book does not show it")),
@@ -310,7 +328,7 @@ impl SessionHandle {
     /// Entry and stop carry the same mark and opposite sides.
     async fn find_cover(&self, mark: &str, side: Side, lost: &Lost) -> Result<CoverIds, OrderError> {
         let mut half = None;
-        let both = |orders: &[Order]| {
+        let both = |orders: &Listing<Order>| {
             let entry = marked(orders, mark).find(|order| order.side == side).cloned()?;
             half = Some(entry.clone());
             let exit = marked(orders, mark).find(|order| order.side != side)?.id.clone();
@@ -334,8 +352,8 @@ impl SessionHandle {
     /// A change has been done if the book shows the order as it was to be.
     async fn find_change(&self, wanted: &OrderChange, lost: &Lost) -> Result<(), OrderError> {
         let mut last = None;
-        let done = |orders: &[Order]| {
-            let order = orders.iter().find(|order| order.id == wanted.id)?;
+        let done = |orders: &Listing<Order>| {
+            let order = orders.rows.iter().find(|order| order.id == wanted.id)?;
             last = Some(order.clone());
             // Books keep figures of kinds that have none: a market order shows some price.
             let has_price = matches!(wanted.kind, OrderKind::Limit | OrderKind::StopLimit);
@@ -365,8 +383,8 @@ impl SessionHandle {
 
     async fn find_end(&self, what: &str, id: &str, mark: &str, lost: &Lost) -> Result<(), OrderError> {
         let mut last = None;
-        let ended = |orders: &[Order]| {
-            let order = orders.iter().find(|order| order.id == id)?;
+        let ended = |orders: &Listing<Order>| {
+            let order = orders.rows.iter().find(|order| order.id == id)?;
             last = Some(order.clone());
             order.status.is_final().then(|| order.clone())
         };
@@ -388,8 +406,8 @@ impl SessionHandle {
 
     /// The stop of a cover order ends when the position is closed, or when it is taken back.
     async fn find_exit(&self, what: &str, id: &str, lost: &Lost) -> Result<(), OrderError> {
-        let ended = |orders: &[Order]| {
-            orders.iter().any(|order| order.id == id && order.status.is_final()).then_some(())
+        let ended = |orders: &Listing<Order>| {
+            orders.rows.iter().any(|order| order.id == id && order.status.is_final()).then_some(())
         };
         let known = "the order book does not show its end";
         let what = format!("the end of {what} by its order {id}");
@@ -397,11 +415,24 @@ impl SessionHandle {
     }
 }
 
+/// A dealer's login is told of orders of other clients than the one that it trades for.
+fn check_whose(broker: &dyn Broker, token: &Token, id: &str, account: &str) -> Result<(), Error> {
+    if broker.trades_for(token, account) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("order {id} is of {account}, which is not the client that orders go to")))
+}
+
 /// Where positions tell, not orders.
 const POSITIONS: &str = "only the positions and the order book can tell";
 
 fn request(action: &'static str, what: String, unique_id: &str, by: &By) -> Request {
-    Request { action, what, unique_id: unique_id.to_owned(), by: by.clone() }
+    Request { action, what, unique_id: unique_id.to_owned(), by: by.clone(), takes_back: false }
+}
+
+/// The same, for what only takes back what was done.
+fn taking_back(action: &'static str, what: String, unique_id: &str, by: &By) -> Request {
+    Request { takes_back: true, ..request(action, what, unique_id, by) }
 }
 
 fn describe(order: &NewOrder) -> String {

@@ -62,6 +62,11 @@ impl Follower {
         }
     }
 
+    /// An order that was seen today, as it was last.
+    pub(crate) fn order(&self, id: &str) -> Option<Order> {
+        self.lock().table.order(id).cloned()
+    }
+
     /// The mark of an order that was seen.
     pub(crate) fn unique_id(&self, id: &str) -> Option<String> {
         self.lock().table.unique_id(id)
@@ -148,5 +153,6 @@ async fn read(shared: &Shared, tokens: &TokenDesk) -> Result<Vec<Order>, String>
     let patience = shared.deps.settings.request_timeout();
     let late = || Err(Error::Network("the call was not answered in time".to_owned()));
     let read = tokio::time::timeout(patience, shared.deps.broker.order_book(&token)).await;
-    read.unwrap_or_else(|_| late()).map_err(|e| e.to_string())
+    // Of a row that cannot be read, the next reading or an event may tell.
+    read.unwrap_or_else(|_| late()).map(|book| book.rows).map_err(|e| e.to_string())
 }

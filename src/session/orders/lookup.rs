@@ -1,12 +1,15 @@
-//! Looks in the broker's books for what became of a request that it did not answer.
-//! Only reads; nothing is sent again.
+//! Looks for orders: for one that is to be changed, and for what became of a request that the broker did not
+//! answer. Only reads; nothing is sent again.
 
 use std::time::Duration;
 
-use crate::market::{Order, OrderStatus};
-use crate::session::SessionHandle;
+use crate::broker::Error;
+use crate::market::{Listing, Order, OrderStatus};
+use crate::session::messages::Asker;
 use crate::session::orders::OrderError;
 use crate::session::orders::send::Lost;
+use crate::session::{CallError, SessionHandle};
+use crate::token::Product;
 
 /// Time before each look: the broker may still be at work on it.
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
@@ -22,18 +25,50 @@ pub(super) enum Seen {
 }
 
 impl SessionHandle {
-    /// Reads the order book until `found` finds something in it, a few times.
-    pub(super) async fn look<T>(&self, mut found: impl FnMut(&[Order]) -> Option<T>) -> Result<T, Seen> {
+    /// An order that is to be changed, or none: as it was last seen, and where it was not, as the book has it. Of
+    /// the client that orders go to.
+    ///
+    /// # Errors
+    /// [`OrderError::Disabled`]; any [`OrderError::Call`], also if it cannot be told which orders are this client's.
+    pub async fn order_to_change(&self, id: &str) -> Result<Listing<Order>, OrderError> {
+        self.check_enabled()?;
+        let asking = async {
+            if let Some(order) = self.shared.orders.order(id) {
+                let asker = Asker::Call("order book");
+                let granted = self.tokens.get(Product::Interactive, None, asker).await?;
+                if self.shared.deps.broker.trades_for(&granted.token, &order.account) {
+                    return Ok(vec![order].into());
+                }
+            }
+            self.traded_orders().await
+        };
+        // The change would be late.
+        let late = |_| CallError::from(Error::NotSent("the order book was not read in time".to_owned()));
+        let asked = tokio::time::timeout(self.send_within(), asking).await;
+        let mut book = asked.map_err(late)??;
+        book.rows.retain(|order| order.id == id);
+        Ok(book)
+    }
+
+    /// Reads the orders of the client that orders go to until `found` finds something in them, a few times.
+    pub(super) async fn look<T>(
+        &self,
+        mut found: impl FnMut(&Listing<Order>) -> Option<T>,
+    ) -> Result<T, Seen> {
         let mut seen = Seen::Unread("no answer in time".to_owned());
         let looking = async {
             for pause in PAUSES {
                 tokio::time::sleep(pause).await;
-                match self.order_book().await {
+                match self.traded_orders().await {
                     Ok(orders) => {
                         if let Some(found) = found(&orders) {
                             return Some(found);
                         }
-                        seen = Seen::Missing;
+                        // What is not among the rows may be in one that cannot be read.
+                        seen = match orders.unreadable {
+                            0 => Seen::Missing,
+                            rows => Seen::Unread(format!("{rows} of its rows")),
+                        };
                     }
                     // One that was read says more than one that was not.
                     Err(why) if !matches!(seen, Seen::Missing) => seen = Seen::Unread(why.to_string()),
@@ -64,8 +99,8 @@ pub(super) fn unclear(what: &str, mark: &str, lost: &Lost, seen: &Seen, missing:
 }
 
 /// The orders of a mark.
-pub(super) fn marked<'a>(orders: &'a [Order], mark: &'a str) -> impl Iterator<Item = &'a Order> {
-    orders.iter().filter(move |order| !mark.is_empty() && order.unique_id == mark)
+pub(super) fn marked<'a>(orders: &'a Listing<Order>, mark: &'a str) -> impl Iterator<Item = &'a Order> {
+    orders.rows.iter().filter(move |order| !mark.is_empty() && order.unique_id == mark)
 }
 
 /// An order that was found: its number, unless it was refused.

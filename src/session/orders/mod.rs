@@ -19,13 +19,23 @@ use crate::clock::UnixNanos;
 use crate::session::CallError;
 
 /// `[orders]`: whether and which orders may be sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct OrderSettings {
     /// Orders may be placed, changed and cancelled. Off unless a person says so.
     pub enabled: bool,
     /// The most units of one order; 0: any number.
     pub max_quantity: u64,
+    /// What waits longer than this for a token and its turn is not sent any more, unless it only takes an order
+    /// back; 0: no bound but the adapter's own.
+    pub send_within_ms: u64,
+}
+
+impl Default for OrderSettings {
+    fn default() -> Self {
+        // A price is seldom the same ten seconds later.
+        Self { enabled: false, max_quantity: 0, send_within_ms: 10_000 }
+    }
 }
 
 /// On whose behalf, for the audit trail.

@@ -3,8 +3,10 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument as _, warn};
 
 use crate::broker::{Broker, Class, Error};
@@ -15,6 +17,9 @@ use crate::session::{CallError, SessionHandle};
 use crate::store::audit::Entry;
 use crate::token::{Product, Token};
 
+/// When it does not matter how late something is sent, or nobody has set a bound.
+const WHENEVER: Duration = Duration::from_hours(24);
+
 /// What is to be sent, as the audit trail has it.
 pub(super) struct Request {
     /// `place`, `modify`, ….
@@ -24,6 +29,8 @@ pub(super) struct Request {
     /// The order's mark; empty for none.
     pub(super) unique_id: String,
     pub(super) by: By,
+    /// It takes back what was done, and is worth sending however late.
+    pub(super) takes_back: bool,
 }
 
 /// The broker did not say what became of it.
@@ -40,11 +47,15 @@ enum Failed {
 
 impl SessionHandle {
     /// Carries a request out to the end, even if the caller does not wait for it. `find` looks for what
-    /// became of it if the broker did not say; `done` puts success into words.
+    /// became of it if the broker did not say; `done` puts success into words. `call` is given the moment after
+    /// which nothing may be sent any more.
     pub(super) async fn carry_out<T, Found>(
         &self,
         request: Request,
-        call: impl Fn(Arc<dyn Broker>, Token) -> BoxFuture<'static, Result<T, Error>> + Send + Sync + 'static,
+        call: impl Fn(Arc<dyn Broker>, Token, Instant) -> BoxFuture<'static, Result<T, Error>>
+        + Send
+        + Sync
+        + 'static,
         find: impl FnOnce(Self, Lost) -> Found + Send + 'static,
         done: impl FnOnce(&T) -> String + Send + 'static,
     ) -> Result<T, OrderError>
@@ -55,11 +66,13 @@ impl SessionHandle {
         let session = self.clone();
         let span = self.shared.span();
         let (unique_id, asked_at) = (request.unique_id.clone(), self.shared.now());
+        let within = if request.takes_back { WHENEVER } else { self.send_within() };
+        let send_by = Instant::now() + within;
         let under_way = self.shared.in_flight.begin();
         let work = async move {
             let _under_way = under_way;
             session.write_down(&request, "about to be sent").await;
-            let outcome = match session.send(request.action, call).await {
+            let outcome = match session.send(request.action, send_by, call).await {
                 Ok(done) => Ok(done),
                 Err(Failed::Clear(why)) => Err(why),
                 Err(Failed::Lost(lost)) => {
@@ -89,21 +102,36 @@ impl SessionHandle {
         }
     }
 
-    /// Sends it. Only a refused token, which the broker looks at before anything else, leads to a second try.
+    /// How long what may be late for its price may wait.
+    pub(super) fn send_within(&self) -> Duration {
+        match self.shared.deps.orders.send_within_ms {
+            0 => WHENEVER,
+            within => Duration::from_millis(within).min(WHENEVER),
+        }
+    }
+
+    /// Sends it, unless there is no token by `send_by`. Only a refused token, which the broker looks at before
+    /// anything else, leads to a second try.
     async fn send<T>(
         &self,
         name: &'static str,
-        call: impl Fn(Arc<dyn Broker>, Token) -> BoxFuture<'static, Result<T, Error>>,
+        send_by: Instant,
+        call: impl Fn(Arc<dyn Broker>, Token, Instant) -> BoxFuture<'static, Result<T, Error>>,
     ) -> Result<T, Failed> {
         let clear = |error: CallError| Failed::Clear(error.into());
+        let late = || clear(Error::NotSent("there was no token in time".to_owned()).into());
         let product = Product::Interactive;
         let mut refused = None;
         loop {
-            let granted = self.tokens.get(product, refused, Asker::Call(name)).await;
-            let token = granted.map_err(|why| clear(why.into()))?.token;
+            // Whoever waits no longer: the login goes on, for the next one.
+            let granted = timeout_at(send_by, self.tokens.get(product, refused, Asker::Call(name))).await;
+            let token = granted.map_err(|_| late())?.map_err(|why| clear(why.into()))?.token;
+            if Instant::now() > send_by {
+                return Err(late());
+            }
             let epoch = token.epoch;
             let sent_at = self.shared.now();
-            match self.in_time(call(Arc::clone(&self.shared.deps.broker), token)).await {
+            match self.in_time(call(Arc::clone(&self.shared.deps.broker), token, send_by)).await {
                 Ok(done) => return Ok(done),
                 Err(error) if error.class() == Class::NeedsToken => {
                     if refused.is_some() {

@@ -26,8 +26,8 @@ struct State {
 #[derive(Clone, Debug)]
 struct Known {
     state: State,
-    unique_id: String,
-    placed_at: Option<UnixNanos>,
+    /// As it was last seen; the rest of it says more than what consumers are told by.
+    order: Order,
     updated_at: Option<UnixNanos>,
     /// When what is known was true: an event's arrival, or when the book was asked for.
     as_of: Instant,
@@ -60,7 +60,7 @@ impl Table {
     pub(crate) fn offer(&mut self, order: &Order, as_of: Instant) -> bool {
         let known = self.today.get(&order.id).or_else(|| {
             // Numbers may begin anew each day: it is yesterday's only if it says so.
-            self.yesterday.get(&order.id).filter(|known| same_day(known.placed_at, order.placed_at))
+            self.yesterday.get(&order.id).filter(|known| same_day(known.order.placed_at, order.placed_at))
         });
         let state = State {
             status: seen(&order.status),
@@ -81,16 +81,18 @@ impl Table {
             if self.today.len() >= MAX_ORDERS && !self.today.contains_key(&order.id) {
                 self.forget_one();
             }
-            let unique_id = order.unique_id.clone();
-            let (placed_at, updated_at) = (order.placed_at, order.updated_at);
+            let updated_at = order.updated_at;
             let has_moved = state.filled > filled || (state.status.is_final() && !was_final);
             let moved = if has_moved { Some(as_of) } else { moved };
-            let known = Known { state, unique_id, placed_at, updated_at, as_of, moved };
+            let known = Known { state, order: order.clone(), updated_at, as_of, moved };
             self.today.insert(order.id.clone(), known);
         } else if let Some(known) = self.today.get_mut(&order.id)
             && known.state == state
         {
-            // Confirmed, though not news.
+            // Confirmed, though not news; its validity may have changed.
+            if as_of >= known.as_of {
+                known.order = order.clone();
+            }
             known.as_of = known.as_of.max(as_of);
             known.moved = known.moved.map(|moved| moved.max(as_of));
             known.updated_at = known.updated_at.max(order.updated_at);
@@ -108,9 +110,14 @@ impl Table {
         self.today.get(id).and_then(|known| known.moved).is_some_and(|moved| moved >= since)
     }
 
+    /// An order of today as it was last seen.
+    pub(crate) fn order(&self, id: &str) -> Option<&Order> {
+        self.today.get(id).map(|known| &known.order)
+    }
+
     /// An order's mark, if it is known and has one.
     pub(crate) fn unique_id(&self, id: &str) -> Option<String> {
-        self.today.get(id).map(|known| known.unique_id.clone()).filter(|mark| !mark.is_empty())
+        self.order(id).map(|order| order.unique_id.clone()).filter(|mark| !mark.is_empty())
     }
 
     fn forget_one(&mut self) {

@@ -22,8 +22,8 @@ use crate::clock::{Clock, UnixNanos};
 use crate::market::calendar::ist_date;
 use crate::market::{
     Bar, BracketOrder, Conversion, CoverIds, Funds, Holding, InstrumentId, Interval, Kind, LastTrade,
-    NewOrder, Order, OrderChange, OrderKind, OrderStatus, Position, PositionView, Price, Profile, Quote,
-    Segment, Side, SquareOff, Tick, TickBody, Trade,
+    Listing, NewOrder, Order, OrderChange, OrderKind, OrderStatus, Position, PositionView, Price, Profile,
+    Quote, Segment, Side, SquareOff, Tick, TickBody, Trade,
 };
 use crate::secret::Secret;
 use crate::session::subscriptions::Operation;
@@ -99,6 +99,10 @@ pub(crate) struct World {
     pub(crate) new_credentials: bool,
     /// The order book.
     pub(crate) book: Vec<Order>,
+    /// Whom orders are for; empty: everybody.
+    pub(crate) client: String,
+    /// Rows of it that cannot be read.
+    pub(crate) unreadable: usize,
     /// The order book has been read so often.
     pub(crate) order_books: u32,
     /// What was asked of orders, in order: every call that got as far as a good token.
@@ -439,24 +443,39 @@ impl Broker for FakeBroker {
         .boxed()
     }
 
-    fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
+    fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Order>, Error>> {
         async move {
             self.world().order_books += 1;
             // Not counted among `book_calls`: the session reads it by itself, too.
             let answer = self.book(token);
             self.world().book_calls -= 1;
             answer?;
-            Ok(self.world().book.clone())
+            let world = self.world();
+            Ok(Listing { rows: world.book.clone(), unreadable: world.unreadable })
         }
         .boxed()
     }
 
-    fn trades<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Trade>, Error>> {
-        async move { self.book(token).map(|()| Vec::new()) }.boxed()
+    fn traded_orders<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Order>, Error>> {
+        async move {
+            let mut listing = self.order_book(token).await?;
+            listing.rows.retain(|order| self.trades_for(token, &order.account));
+            Ok(listing)
+        }
+        .boxed()
     }
 
-    fn holdings<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Holding>, Error>> {
-        async move { self.book(token).map(|()| Vec::new()) }.boxed()
+    fn trades_for(&self, _: &Token, account: &str) -> bool {
+        let world = self.world();
+        world.client.is_empty() || world.client == account
+    }
+
+    fn trades<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Trade>, Error>> {
+        async move { self.book(token).map(|()| Listing::default()) }.boxed()
+    }
+
+    fn holdings<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Holding>, Error>> {
+        async move { self.book(token).map(|()| Listing::default()) }.boxed()
     }
 
     fn profile<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Profile, Error>> {
@@ -475,7 +494,12 @@ impl Broker for FakeBroker {
         .boxed()
     }
 
-    fn place<'a>(&'a self, token: &'a Token, new: &'a NewOrder) -> BoxFuture<'a, Result<String, Error>> {
+    fn place<'a>(
+        &'a self,
+        token: &'a Token,
+        _: Instant,
+        new: &'a NewOrder,
+    ) -> BoxFuture<'a, Result<String, Error>> {
         let work = |world: &mut World| {
             let id = (world.book.len() + 1).to_string();
             world.book.push(Order { side: new.side, quantity: new.quantity, ..order(&id, &new.unique_id) });
@@ -487,6 +511,7 @@ impl Broker for FakeBroker {
     fn place_cover<'a>(
         &'a self,
         token: &'a Token,
+        _: Instant,
         new: &'a NewOrder,
     ) -> BoxFuture<'a, Result<CoverIds, Error>> {
         let work = |world: &mut World| {
@@ -500,6 +525,7 @@ impl Broker for FakeBroker {
     fn place_bracket<'a>(
         &'a self,
         token: &'a Token,
+        _: Instant,
         new: &'a BracketOrder,
     ) -> BoxFuture<'a, Result<String, Error>> {
         let work = |world: &mut World| {
@@ -509,7 +535,12 @@ impl Broker for FakeBroker {
         self.change(token, "bracket".to_owned(), work).boxed()
     }
 
-    fn modify<'a>(&'a self, token: &'a Token, to: &'a OrderChange) -> BoxFuture<'a, Result<(), Error>> {
+    fn modify<'a>(
+        &'a self,
+        token: &'a Token,
+        _: Instant,
+        to: &'a OrderChange,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         let work = |world: &mut World| {
             for order in world.book.iter_mut().filter(|order| order.id == to.id) {
                 (order.quantity, order.price) = (to.quantity, to.price);
@@ -558,11 +589,21 @@ impl Broker for FakeBroker {
         self.change(token, format!("exit_bracket {id}"), |_| ()).boxed()
     }
 
-    fn convert<'a>(&'a self, token: &'a Token, _: &'a Conversion) -> BoxFuture<'a, Result<(), Error>> {
+    fn convert<'a>(
+        &'a self,
+        token: &'a Token,
+        _: Instant,
+        _: &'a Conversion,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         self.change(token, "convert".to_owned(), |_| ()).boxed()
     }
 
-    fn square_off<'a>(&'a self, token: &'a Token, _: &'a SquareOff) -> BoxFuture<'a, Result<(), Error>> {
+    fn square_off<'a>(
+        &'a self,
+        token: &'a Token,
+        _: Instant,
+        _: &'a SquareOff,
+    ) -> BoxFuture<'a, Result<(), Error>> {
         self.change(token, "square_off".to_owned(), |_| ()).boxed()
     }
 
@@ -596,8 +637,8 @@ impl Broker for FakeBroker {
         &'a self,
         token: &'a Token,
         _: PositionView,
-    ) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
-        async move { self.book(token).map(|()| Vec::new()) }.boxed()
+    ) -> BoxFuture<'a, Result<Listing<Position>, Error>> {
+        async move { self.book(token).map(|()| Listing::default()) }.boxed()
     }
 
     fn funds<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Funds, Error>> {

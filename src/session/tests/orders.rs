@@ -1,5 +1,7 @@
 //! Orders: sent once whatever happens, looked for where the broker did not say, written down.
 
+use tokio::time::Instant;
+
 use super::*;
 use crate::broker::Error;
 use crate::market::{
@@ -7,7 +9,7 @@ use crate::market::{
     Price, Side, SquareOff, SquareOffSize,
 };
 use crate::session::tests::broker::{Fate, order};
-use crate::session::{By, OrderError};
+use crate::session::{By, CallError, OrderError};
 use crate::token::Product;
 
 const INTERACTIVE: usize = Product::Interactive as usize;
@@ -77,7 +79,7 @@ fn an_order_is_marked_sent_and_written_down() {
 fn nothing_is_sent_while_orders_are_off_or_beyond_the_limit() {
     run(|| async {
         let mut outside = Outside::new();
-        outside.orders = OrderSettings { enabled: true, max_quantity: 9 };
+        outside.orders = OrderSettings { enabled: true, max_quantity: 9, ..OrderSettings::default() };
         let process = outside.process();
         let answer = process.session.place(new_order(), &by()).await;
         assert!(
@@ -100,6 +102,7 @@ fn nothing_is_sent_while_orders_are_off_or_beyond_the_limit() {
             matches!(&answer, Err(why @ OrderError::Disabled) if why.to_string().contains("enabled = true"))
         );
         assert!(matches!(process.session.place(new_order(), &by()).await, Err(OrderError::Disabled)));
+        assert!(matches!(process.session.order_to_change("1").await, Err(OrderError::Disabled)));
         assert_eq!(outside.broker.world().asked, [""; 0]);
     });
 }
@@ -201,6 +204,25 @@ fn a_clear_refusal_is_final() {
             tokio::time::sleep(Duration::from_mins(1)).await;
             assert_eq!(outside.broker.world().asked.len(), before + 1);
         }
+    });
+}
+
+#[test]
+fn an_order_that_waits_too_long_for_a_token_is_not_sent() {
+    run(|| async {
+        let outside = Outside::new();
+        outside.broker.world().login_took = Duration::from_secs(20);
+        let process = outside.process();
+        let begin = Instant::now();
+        let answer = process.session.place(new_order(), &by()).await;
+        assert!(matches!(&answer, Err(OrderError::Call(CallError::Broker(Error::NotSent(_))))), "{answer:?}");
+        assert_eq!(begin.elapsed(), Duration::from_secs(10));
+        assert!(trail(&process).last().expect("written down").1.contains("not sent"));
+        // What takes an order back is worth its while.
+        process.session.cancel("1", &by()).await.expect("the login has ended");
+        assert_eq!(outside.broker.world().asked, ["cancel 1 "]);
+        process.session.place(new_order(), &by()).await.expect("with the token");
+        assert_eq!(outside.broker.world().logins[INTERACTIVE], 1);
     });
 }
 
@@ -324,5 +346,72 @@ fn everything_else_keeps_the_same_rules() {
             assert!(matches!(answer, Err(OrderError::Unclear { .. })), "{answer:?}");
         }
         assert_eq!(outside.broker.world().asked.len(), sent + 4);
+    });
+}
+
+#[test]
+fn what_cannot_be_read_is_not_missing() {
+    run(|| async {
+        let outside = Outside::new();
+        let process = outside.process();
+        outside.broker.world().unreadable = 2;
+        outside.broker.world().fates.push_back(Fate::LostOnTheWay);
+        let answer = process.session.place(new_order(), &by()).await;
+        let Err(OrderError::Unclear { message, .. }) = answer else { panic!("{answer:?}") };
+        assert!(message.contains("could not be read (2 of its rows)"), "{message}");
+        // Nor is it known that nothing stands any more.
+        outside.broker.world().fates.push_back(Fate::DoneUnsaid(None));
+        let answer = process.session.cancel_all(RELIANCE, &by()).await;
+        assert!(matches!(answer, Err(OrderError::Unclear { .. })), "{answer:?}");
+        // What is found is found.
+        outside.broker.world().fates.push_back(Fate::DoneUnsaid(None));
+        process.session.place(new_order(), &by()).await.expect("it is in a row that can be read");
+    });
+}
+
+#[test]
+fn orders_of_another_client_are_left_alone() {
+    run(|| async {
+        let outside = Outside::new();
+        let process = outside.process();
+        let of = |id: &str, account: &str| Order { account: account.to_owned(), ..order(id, "mark") };
+        outside.broker.world().book = vec![of("1", "OTHER"), of("2", "MINE")];
+        process.session.order_book().await.expect("a token");
+        until("the first reading", || outside.broker.world().order_books > 1).await;
+        outside.broker.world().client = "MINE".to_owned();
+        for answer in
+            [process.session.cancel("1", &by()).await, process.session.modify(change(11), &by()).await]
+        {
+            let Err(error) = answer else { panic!("it is another's") };
+            assert!(error.to_string().contains("order 1 is of OTHER"), "{error}");
+        }
+        assert_eq!(outside.broker.world().asked, [""; 0]);
+        process.session.cancel("2", &by()).await.expect("it is the client's own");
+        for (id, rows) in [("1", 0), ("2", 1), ("3", 0)] {
+            assert_eq!(process.session.order_to_change(id).await.expect("read").rows.len(), rows, "{id}");
+        }
+        // Nor is an order looked for among others'.
+        let lost = Fate::DoneUnsaid(None);
+        outside.broker.world().fates.push_back(lost);
+        outside.broker.world().client = "NOBODY".to_owned();
+        let answer = process.session.place(new_order(), &by()).await;
+        assert!(matches!(answer, Err(OrderError::Unclear { .. })), "{answer:?}");
+    });
+}
+
+#[test]
+fn an_order_that_was_seen_needs_no_book() {
+    run(|| async {
+        let outside = Outside::new();
+        let process = outside.process();
+        outside.broker.world().book = vec![order("1", "mark")];
+        process.session.order_book().await.expect("a token");
+        until("the first reading", || outside.broker.world().order_books > 1).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let before = outside.broker.world().order_books;
+        assert_eq!(process.session.order_to_change("1").await.expect("known").rows[0].unique_id, "mark");
+        assert_eq!(outside.broker.world().order_books, before);
+        assert!(process.session.order_to_change("2").await.expect("read").rows.is_empty());
+        assert_eq!(outside.broker.world().order_books, before + 1);
     });
 }

@@ -168,7 +168,7 @@ async fn books_read_as_the_truth_for_every_kind_of_account() {
             let token = token_of(Product::Interactive, login, clock.now());
             let truth = venue.with(|core, _| core.books_view())["accounts"][account].clone();
 
-            let orders = broker.order_book(&token).await.unwrap();
+            let orders = broker.order_book(&token).await.unwrap().rows;
             assert_eq!(orders.len(), truth["orders"].as_array().unwrap().len());
             for (order, truth) in orders.iter().zip(truth["orders"].as_array().unwrap()) {
                 let side = if order.side == Side::Buy { "buy" } else { "sell" };
@@ -189,7 +189,7 @@ async fn books_read_as_the_truth_for_every_kind_of_account() {
                 assert_eq!(order.status == OrderStatus::Rejected, truth["status"] == "rejected");
             }
             for (view, name) in [(PositionView::Net, "net"), (PositionView::Day, "day")] {
-                let positions = broker.positions(&token, view).await.unwrap();
+                let positions = broker.positions(&token, view).await.unwrap().rows;
                 let truth = truth["positions"][name].as_array().unwrap();
                 assert_eq!(positions.len(), truth.len());
                 for (position, truth) in positions.iter().zip(truth) {

@@ -20,13 +20,18 @@ struct Waiter {
 }
 
 /// Those who wait to make calls of one kind, first come first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Lane {
     waiters: VecDeque<Waiter>,
-    window: Window,
-    paused: Option<Instant>,
     /// When it last went, as a count of turns.
     last: u64,
+}
+
+/// How many calls the broker lets through; lanes that it counts together share one.
+#[derive(Debug)]
+struct Limit {
+    window: Window,
+    paused: Option<Instant>,
 }
 
 /// What a waiter shall do.
@@ -43,13 +48,13 @@ pub(super) enum Outcome {
 #[derive(Debug)]
 pub(super) struct Line {
     lanes: BTreeMap<Path, Lane>,
-    /// Limits of lanes that nobody has waited in yet.
-    own: BTreeMap<Path, Window>,
+    /// By what the broker counts a lane as.
+    limits: BTreeMap<Path, Limit>,
     all: Window,
     all_paused: Option<Instant>,
-    /// Whether a call that nothing else may start beside is under way, on the usual way and on
-    /// that of orders.
-    busy: [bool; 2],
+    /// Whether a call that nothing else may start beside is under way: on the usual way, on that of
+    /// orders, and on that of what takes back or closes.
+    busy: [bool; 3],
     orders_apart: bool,
     max: usize,
     waiting: usize,
@@ -60,12 +65,13 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn new(own: BTreeMap<Path, Window>, all: Window, orders_apart: bool, max: usize) -> Self {
+        let limits = own.into_iter().map(|(path, window)| (path, Limit { window, paused: None }));
         Self {
             lanes: BTreeMap::new(),
-            own,
+            limits: limits.collect(),
             all,
             all_paused: None,
-            busy: [false; 2],
+            busy: [false; 3],
             orders_apart,
             max,
             waiting: 0,
@@ -81,16 +87,21 @@ impl Line {
     }
 
     fn lane(&mut self, path: Path) -> &mut Lane {
-        self.lanes.entry(path).or_insert_with(|| Lane {
-            waiters: VecDeque::new(),
-            window: self.own.remove(&path).unwrap_or_else(Window::none),
-            paused: None,
-            last: 0,
-        })
+        self.lanes.entry(path).or_default()
     }
 
+    fn limit(&mut self, path: Path) -> &mut Limit {
+        let none = || Limit { window: Window::none(), paused: None };
+        self.limits.entry(path.counted_as()).or_insert_with(none)
+    }
+
+    /// A placing that hangs must not keep its own cancellation waiting.
     const fn way(&self, path: Path) -> usize {
-        (self.orders_apart && path.is_urgent()) as usize
+        match (self.orders_apart, path.is_closing(), path.is_urgent()) {
+            (true, true, _) => 2,
+            (true, false, true) => 1,
+            _ => 0,
+        }
     }
 
     /// Whom a limit or a pause of everything concerns: all but the session itself.
@@ -102,7 +113,7 @@ impl Line {
         if !Self::is_counted(path) {
             return None;
         }
-        self.lanes.get(&path).and_then(|lane| lane.paused).max(self.all_paused)
+        self.limits.get(&path.counted_as()).and_then(|limit| limit.paused).max(self.all_paused)
     }
 
     /// Takes a place; `None` if the line is full.
@@ -123,10 +134,16 @@ impl Line {
             return Outcome::Later;
         }
         match self.next(self.way(path), now) {
-            Some(next) if next == path => {
-                self.go(path, now);
-                Outcome::Go
-            }
+            Some(next) if next == path => match self.rival(path) {
+                None => {
+                    self.go(path, now);
+                    Outcome::Go
+                }
+                Some(rival) => {
+                    self.wake(rival);
+                    Outcome::Later
+                }
+            },
             Some(other) => {
                 self.wake(other);
                 Outcome::Later
@@ -137,6 +154,21 @@ impl Line {
                 Free::Now | Free::Unknown => Outcome::Later,
             },
         }
+    }
+
+    /// A lane on another way that the broker counts with this one, and that has waited longer: what there is room
+    /// for goes to them by turns, too. It can go at once, since its limit is the same and its way is free.
+    fn rival(&self, path: Path) -> Option<Path> {
+        let mine = self.lanes.get(&path).map_or(0, |lane| lane.last);
+        let rivals = self.lanes.iter().filter(|(other, lane)| {
+            **other != path
+                && other.counted_as() == path.counted_as()
+                && self.way(**other) != self.way(path)
+                && !self.busy[self.way(**other)]
+                && !lane.waiters.is_empty()
+                && lane.last < mine
+        });
+        rivals.map(|(other, _)| *other).next()
     }
 
     /// The lane whose turn it is on a way.
@@ -154,7 +186,7 @@ impl Line {
     fn free(&mut self, path: Path, now: Instant) -> Free {
         let pause = self.paused_until(path).filter(|until| *until > now);
         let all = if Self::is_counted(path) { self.all.free(now) } else { Free::Now };
-        let own = self.lane(path).window.free(now);
+        let own = self.limit(path).window.free(now);
         match (pause, all, own) {
             (_, Free::Unknown, _) | (_, _, Free::Unknown) => Free::Unknown,
             (pause, all, own) => {
@@ -167,9 +199,9 @@ impl Line {
     fn go(&mut self, path: Path, now: Instant) {
         self.turns += 1;
         let (turns, way) = (self.turns, self.way(path));
+        self.limit(path).window.start(now);
         let lane = self.lane(path);
         lane.last = turns;
-        lane.window.start(now);
         let alone = lane.waiters.pop_front().is_none_or(|waiter| waiter.alone);
         self.waiting -= 1;
         self.urgent_run = if path.is_urgent() { self.urgent_run + 1 } else { 0 };
@@ -177,14 +209,13 @@ impl Line {
             self.all.start(now);
         }
         self.busy[way] |= alone;
-        if !alone {
-            self.wake_all();
-        }
+        // Those on other ways too: one may have let this one go first.
+        self.wake_all();
     }
 
     /// A call has ended.
     pub(super) fn done(&mut self, path: Path, alone: bool, now: Instant) {
-        self.lane(path).window.end(now);
+        self.limit(path).window.end(now);
         if Self::is_counted(path) {
             self.all.end(now);
         }
@@ -205,10 +236,10 @@ impl Line {
         self.wake_all();
     }
 
-    /// Lets no call of a lane (`None`: of any) start before `until`.
+    /// Lets no call of a lane, nor of those counted with it (`None`: no call at all), start before `until`.
     pub(super) fn pause(&mut self, path: Option<Path>, until: Instant) {
         let paused = match path {
-            Some(path) => &mut self.lane(path).paused,
+            Some(path) => &mut self.limit(path).paused,
             None => &mut self.all_paused,
         };
         *paused = (*paused).max(Some(until));

@@ -2,7 +2,8 @@
 //! never exceeded. Not how many calls there may be in a day, and not the calls themselves.
 //!
 //! One call is under way at a time; calls about orders have a way of their own, so that none
-//! waits for a slow book. Where several kinds of calls may go, the one that went longest ago
+//! waits for a slow book, and what takes orders back or closes positions has another, so that
+//! none of it waits for an order that is not answered. Where several kinds of calls may go, the one that went longest ago
 //! does: hundreds of quotes do not keep one call for funds waiting.
 
 mod line;
@@ -32,8 +33,10 @@ const LEAST_PAUSE: Duration = Duration::from_secs(1);
 pub(super) enum Path {
     /// Logins, logouts, hostlookup: rare, and governed by who logs in.
     Session,
-    /// Placing, changing and cancelling, counted together.
+    /// Placing and changing.
     Orders,
+    /// Cancelling, counted with placing and changing.
+    Cancel,
     Convert,
     SquareOff,
     CancelAll,
@@ -55,7 +58,20 @@ pub(super) enum Path {
 impl Path {
     /// Whether nothing else may keep it waiting.
     pub(super) const fn is_urgent(self) -> bool {
-        matches!(self, Self::Orders | Self::Convert | Self::SquareOff | Self::CancelAll)
+        matches!(self, Self::Orders | Self::Convert) || self.is_closing()
+    }
+
+    /// Whether it only takes back or closes, which an order that is not answered must not delay.
+    const fn is_closing(self) -> bool {
+        matches!(self, Self::Cancel | Self::SquareOff | Self::CancelAll)
+    }
+
+    /// The kind that stands for all that the broker counts together with this one.
+    const fn counted_as(self) -> Self {
+        match self {
+            Self::Cancel => Self::Orders,
+            other => other,
+        }
     }
 }
 
@@ -122,8 +138,8 @@ impl Queue {
     /// (downloads), it counts for the rates but keeps nobody waiting.
     ///
     /// # Errors
-    /// `NotSent` if the turn does not come by `deadline` or too many wait; `RateLimited` if the
-    /// broker has asked for a pause that ends later.
+    /// `NotSent` if the turn does not come by `deadline`, or comes after it, or too many wait;
+    /// `RateLimited` if the broker has asked for a pause that ends later.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the queue.
@@ -144,7 +160,8 @@ impl Queue {
         let place = Place { queue: self, path, id };
         loop {
             let now = Instant::now();
-            let outcome = self.line().try_go(path, id, now);
+            // A machine that was busy or asleep may look at the clock late.
+            let outcome = if now > deadline { Outcome::Later } else { self.line().try_go(path, id, now) };
             let until = match outcome {
                 Outcome::Go => {
                     std::mem::forget(place);

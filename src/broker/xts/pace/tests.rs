@@ -116,6 +116,54 @@ async fn an_order_waits_for_no_book_and_goes_first_where_it_must_share() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_takes_back_or_closes_waits_for_no_order_that_hangs() {
+    let closing = [Path::Cancel, Path::SquareOff, Path::CancelAll];
+    let queue = Queue::interactive(&patient());
+    let hangs = queue.turn(Path::Orders, true, queue.deadline(Path::Orders)).await.unwrap();
+    let now = Instant::now();
+    for path in closing {
+        drop(queue.turn(path, true, queue.deadline(path)).await.unwrap());
+    }
+    assert_eq!(now.elapsed(), Duration::ZERO);
+    let soon = now + SECOND;
+    assert!(queue.turn(Path::Orders, true, soon).await.is_err(), "an order waits for the one before it");
+    drop(hangs);
+
+    // A server that takes one call at a time is sent one at a time.
+    let queue = Queue::interactive(&Settings { orders_apart: false, ..patient() });
+    let _hangs = queue.turn(Path::Orders, true, queue.deadline(Path::Orders)).await.unwrap();
+    for path in closing {
+        assert!(queue.turn(path, true, Instant::now() + SECOND).await.is_err(), "{path:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancellations_count_with_orders_and_take_turns_with_them() {
+    let queue = Queue::interactive(&patient());
+    let log = Mutex::new(Vec::new());
+    let paths = (0..200).map(|_| Path::Orders).chain((0..20).map(|_| Path::Cancel));
+    join_all(paths.map(|path| call(&queue, path, Duration::from_millis(15), &log))).await;
+    let log = log.into_inner().unwrap();
+    assert_eq!(log.len(), 220);
+    assert!(most_in_a_second(&log, &[Path::Orders, Path::Cancel]) <= 10);
+    let last_cancel = log.iter().rposition(|(path, _)| *path == Path::Cancel).unwrap();
+    assert!(last_cancel < 45, "orders let cancellations go between: {last_cancel}");
+    // A pause that the broker asks for after one holds for the other.
+    queue.pause(Path::Orders, Some(600 * SECOND));
+    assert!(queue.turn(Path::Cancel, true, queue.deadline(Path::Cancel)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_comes_too_late_is_not_taken() {
+    let queue = Queue::interactive(&patient());
+    let begin = Instant::now();
+    let late = queue.turn(Path::Orders, true, begin);
+    advance(SECOND).await;
+    assert!(matches!(late.await, Err(Error::NotSent(_))), "though the way is free");
+    assert_eq!(queue.waiting(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_turn_that_does_not_come_is_not_sent() {
     let queue = Queue::interactive(&Settings { queue_length: 2, ..Settings::default() });
     let held = queue.turn(Path::Balance, true, queue.deadline(Path::Balance)).await.unwrap();

@@ -52,11 +52,11 @@ async fn an_investor_asks_for_his_own_books_and_names_nobody() {
     })
     .await;
     let (broker, token) = (broker(settings(server.address)), of(true));
-    let orders = broker.order_book(&token).await.unwrap();
+    let orders = broker.order_book(&token).await.unwrap().rows;
     assert_eq!((orders.len(), orders[0].id.as_str()), (1, "1100012345"));
-    let net = broker.positions(&token, PositionView::Net).await.unwrap();
+    let net = broker.positions(&token, PositionView::Net).await.unwrap().rows;
     assert_eq!((net.len(), net[0].quantity), (1, 10));
-    assert_eq!(broker.positions(&token, PositionView::Day).await.unwrap(), []);
+    assert_eq!(broker.positions(&token, PositionView::Day).await.unwrap().rows, []);
     assert_eq!(broker.funds(&token).await.unwrap().available.unwrap().to_string(), "235395.00");
     let seen = server.seen();
     assert_eq!(seen.len(), 4);
@@ -78,8 +78,8 @@ async fn empty_books_in_every_form() {
     ] {
         let server = Server::start(move |_| (status, body.clone())).await;
         let (broker, token) = (broker(settings(server.address)), of(true));
-        assert_eq!(broker.order_book(&token).await.unwrap(), []);
-        assert_eq!(broker.positions(&token, PositionView::Net).await.unwrap(), []);
+        assert_eq!(broker.order_book(&token).await.unwrap().rows, []);
+        assert_eq!(broker.positions(&token, PositionView::Net).await.unwrap().rows, []);
         assert_eq!(broker.funds(&token).await.unwrap(), Funds::default());
         assert_eq!(server.seen().len(), 3);
     }
@@ -117,7 +117,7 @@ async fn an_unreadable_row_does_not_take_the_others_along() {
     row["OrderQuantity"] = json!("ten");
     answer["result"].as_array_mut().unwrap().push(row);
     let server = Server::start(move |_| (200, answer.to_string())).await;
-    assert_eq!(broker(settings(server.address)).order_book(&of(true)).await.unwrap().len(), 1);
+    assert_eq!(broker(settings(server.address)).order_book(&of(true)).await.unwrap().rows.len(), 1);
 }
 
 /// The calls below the interactive prefix, in order.
@@ -138,8 +138,8 @@ async fn a_dealer_asks_for_the_clients_orders_and_his_own_funds() {
     })
     .await;
     let (broker, token) = (broker(settings(server.address)), of(false));
-    assert_eq!(broker.order_book(&token).await.unwrap().len(), 1);
-    assert_eq!(broker.positions(&token, PositionView::Net).await.unwrap().len(), 1);
+    assert_eq!(broker.order_book(&token).await.unwrap().rows.len(), 1);
+    assert_eq!(broker.positions(&token, PositionView::Net).await.unwrap().rows.len(), 1);
     assert!(broker.funds(&token).await.unwrap().available.is_some());
 }
 
@@ -169,7 +169,7 @@ async fn a_dealers_ways_are_tried_in_order_and_the_one_that_works_is_kept() {
     let server = Server::start(answer).await;
     let configured = Settings { client_id: "XYZ".to_owned(), ..settings(server.address) };
     let (broker, token) = (broker(configured), of(false));
-    assert_eq!(broker.order_book(&token).await.unwrap().len(), 1);
+    assert_eq!(broker.order_book(&token).await.unwrap().rows.len(), 1);
     let tried = ["XYZ", "ABC123", "ABC123A02", "%2A%2A%2A%2A%2A"];
     let tried = tried.map(|client| format!("/orders/dealerorderbook?clientID={client}"));
     assert_eq!(asked(&server), tried);
@@ -193,9 +193,9 @@ async fn a_dealers_empty_book_is_asked_in_all_ways_once() {
     })
     .await;
     let (broker, token) = (broker(settings(server.address)), of(false));
-    assert_eq!(broker.order_book(&token).await.unwrap(), []);
+    assert_eq!(broker.order_book(&token).await.unwrap().rows, []);
     assert_eq!(server.seen().len(), 8);
-    assert_eq!(broker.order_book(&token).await.unwrap(), []);
+    assert_eq!(broker.order_book(&token).await.unwrap().rows, []);
     assert_eq!(asked(&server)[8..], ["/orders/dealerorderbook?clientID=ABC123A02"]);
 }
 
@@ -207,7 +207,7 @@ async fn askers_at_once_share_one_answer_and_later_ones_do_not() {
     .await;
     let (broker, token) = (broker(settings(server.address)), of(false));
     let all = futures::future::join_all((0..100).map(|_| broker.order_book(&token))).await;
-    assert!(all.iter().all(|orders| orders.as_ref().unwrap().len() == 1));
+    assert!(all.iter().all(|orders| orders.as_ref().unwrap().rows.len() == 1));
     let asked_for_all = server.seen().len();
     // Those that came while the first one's request was under way may need one of their own.
     assert!(asked_for_all <= 3, "{asked_for_all}");
@@ -219,7 +219,7 @@ async fn askers_at_once_share_one_answer_and_later_ones_do_not() {
         futures::pin_mut!(dropped);
         assert!(futures::poll!(dropped).is_pending());
     }
-    assert_eq!(broker.order_book(&token).await.unwrap().len(), 1);
+    assert_eq!(broker.order_book(&token).await.unwrap().rows.len(), 1);
 }
 
 const TRADES: &str = include_str!("../../../../tests/fixtures/xts/trade-book-live-dealer.json");
@@ -241,8 +241,8 @@ async fn trades_holdings_profile_and_an_orders_history() {
     })
     .await;
     let (broker, token) = (broker(settings(server.address)), of(false));
-    assert_eq!(broker.trades(&token).await.unwrap()[0].quantity, 1_000);
-    assert_eq!(broker.holdings(&token).await.unwrap().len(), 2);
+    assert_eq!(broker.trades(&token).await.unwrap().rows[0].quantity, 1_000);
+    assert_eq!(broker.holdings(&token).await.unwrap().rows.len(), 2);
     assert_eq!(broker.profile(&token).await.unwrap().client_id, "TEST01");
     assert_eq!(broker.order_history(&token, "1100012345").await.unwrap().len(), 1);
     let unknown = broker.order_history(&token, "7").await.unwrap_err();
@@ -260,13 +260,13 @@ async fn a_server_without_the_dealers_paths_serves_the_plain_ones() {
     .await;
     let (broker, token) = (broker(settings(server.address)), of(false));
     for _ in 0..2 {
-        assert_eq!(broker.order_book(&token).await.unwrap().len(), 1);
+        assert_eq!(broker.order_book(&token).await.unwrap().rows.len(), 1);
     }
     assert_eq!(
         asked(&server),
         ["/orders/dealerorderbook?clientID=ABC123", "/orders?clientID=ABC123", "/orders?clientID=ABC123"]
     );
-    assert_eq!(broker.positions(&token, PositionView::Day).await.unwrap().len(), 1);
+    assert_eq!(broker.positions(&token, PositionView::Day).await.unwrap().rows.len(), 1);
 }
 
 #[tokio::test]
@@ -312,7 +312,7 @@ async fn books_are_asked_where_hostlookup_sends_us_and_it_is_asked_again_when_no
     let looked_up = Settings { login: LoginKind::Hostlookup, ..settings(server.address) };
     let (broker, token) = (broker(looked_up), of(true));
     for _ in 0..2 {
-        assert_eq!(broker.order_book(&token).await.unwrap().len(), 1);
+        assert_eq!(broker.order_book(&token).await.unwrap().rows.len(), 1);
     }
     assert_eq!(server.seen().len(), 3);
     assert!(matches!(broker.funds(&token).await, Err(Error::Http { status: 404, .. })));

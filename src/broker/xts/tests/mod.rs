@@ -8,6 +8,7 @@ mod feed;
 mod market;
 mod orders;
 mod server;
+mod traded;
 
 use std::sync::Arc;
 

@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::broker::{Broker, Class, Error};
 use crate::market::{
@@ -38,6 +41,10 @@ fn order() -> NewOrder {
     }
 }
 
+fn soon() -> Instant {
+    Instant::now() + Duration::from_mins(1)
+}
+
 fn change() -> OrderChange {
     OrderChange {
         id: "1100012345".to_owned(),
@@ -60,13 +67,13 @@ async fn an_investors_orders_are_written_as_documented() {
     })
     .await;
     let (broker, token) = (broker(settings(server.address)), of(true));
-    assert_eq!(broker.place(&token, &order()).await.unwrap(), "1100012345");
-    broker.modify(&token, &change()).await.unwrap();
+    assert_eq!(broker.place(&token, soon(), &order()).await.unwrap(), "1100012345");
+    broker.modify(&token, soon(), &change()).await.unwrap();
     broker.cancel(&token, "1100012345", "abc123").await.unwrap();
     broker.cancel_all(&token, RELIANCE).await.unwrap();
     let stop = NewOrder { trigger: rupees("1450.05"), ..order() };
     let ids = CoverIds { entry: "1100012350".to_owned(), exit: "1100012351".to_owned() };
-    assert_eq!(broker.place_cover(&token, &stop).await.unwrap(), ids);
+    assert_eq!(broker.place_cover(&token, soon(), &stop).await.unwrap(), ids);
     broker.exit_cover(&token, "1100012351").await.unwrap();
     let bracket = BracketOrder {
         entry: order(),
@@ -74,13 +81,16 @@ async fn an_investors_orders_are_written_as_documented() {
         stop_loss: rupees("5.25"),
         trailing: Price::ZERO,
     };
-    assert_eq!(broker.place_bracket(&token, &bracket).await.unwrap(), "1100012345");
+    assert_eq!(broker.place_bracket(&token, soon(), &bracket).await.unwrap(), "1100012345");
     broker.exit_bracket(&token, "1100012345").await.unwrap();
     let (from, to, view) = ("MIS".to_owned(), "NRML".to_owned(), PositionView::Day);
     let conversion = Conversion { instrument: RELIANCE, quantity: 5, view, from, to };
-    broker.convert(&token, &conversion).await.unwrap();
+    broker.convert(&token, soon(), &conversion).await.unwrap();
     let (product, view, size) = ("MIS".to_owned(), PositionView::Net, SquareOffSize::Percent(100));
-    broker.square_off(&token, &SquareOff { instrument: RELIANCE, product, view, size }).await.unwrap();
+    broker
+        .square_off(&token, soon(), &SquareOff { instrument: RELIANCE, product, view, size })
+        .await
+        .unwrap();
 
     let seen = server.seen();
     // Byte for byte: a float on the way would show.
@@ -138,8 +148,8 @@ async fn a_dealer_names_the_client_in_every_order_call() {
     for (configured, client, encoded) in [("", "ABC123", "ABC123"), ("*****", "*****", "%2A%2A%2A%2A%2A")] {
         let dealing = Settings { client_id: configured.to_owned(), ..settings(server.address) };
         let (broker, token, from) = (broker(dealing), of(false), server.seen().len());
-        broker.place(&token, &order()).await.unwrap();
-        broker.modify(&token, &change()).await.unwrap();
+        broker.place(&token, soon(), &order()).await.unwrap();
+        broker.modify(&token, soon(), &change()).await.unwrap();
         broker.cancel_all(&token, RELIANCE).await.unwrap();
         broker.cancel(&token, "7", "").await.unwrap();
         broker.exit_bracket(&token, "7").await.unwrap();
@@ -158,7 +168,7 @@ async fn an_order_of_other_software_is_changed_and_cancelled_by_its_number() {
     for mark in ["algo-1", "my_tag", "more than twenty characters"] {
         broker.cancel(&token, "1100012345", mark).await.unwrap();
         let unique_id = mark.to_owned();
-        broker.modify(&token, &OrderChange { unique_id, ..change() }).await.unwrap();
+        broker.modify(&token, soon(), &OrderChange { unique_id, ..change() }).await.unwrap();
     }
     for seen in server.seen() {
         let sent = format!("{} {}", seen.line, seen.body);
@@ -187,16 +197,16 @@ async fn what_cannot_be_right_is_never_sent() {
         NewOrder { product: "M S".to_owned(), ..order() },
         NewOrder { validity: String::new(), ..order() },
     ] {
-        let refused = broker.place(&token, &wrong).await.unwrap_err();
+        let refused = broker.place(&token, soon(), &wrong).await.unwrap_err();
         assert!(matches!(refused, Error::Invalid(_)) && !refused.is_unclear(), "{wrong:?}: {refused}");
         assert_eq!(refused.class(), Class::Refused);
     }
     for id in ["", "0", "1&x=2", "é"] {
         assert!(matches!(broker.cancel(&token, id, "").await, Err(Error::Invalid(_))), "{id}");
     }
-    assert!(matches!(broker.place_cover(&token, &order()).await, Err(Error::Invalid(_))));
+    assert!(matches!(broker.place_cover(&token, soon(), &order()).await, Err(Error::Invalid(_))));
     let market = token_of_market();
-    assert!(matches!(broker.place(&market, &order()).await, Err(Error::NotConfigured(_))));
+    assert!(matches!(broker.place(&market, soon(), &order()).await, Err(Error::NotConfigured(_))));
     assert!(server.seen().is_empty());
 }
 
@@ -225,15 +235,51 @@ async fn every_outcome_is_told_as_clear_as_it_is_and_nothing_is_repeated() {
     ] {
         let server = Server::start(move |_| (status, body.to_owned())).await;
         let impatient = Settings { request_timeout_ms: 200, ..settings(server.address) };
-        let refused = broker(impatient).place(&of(true), &order()).await.unwrap_err();
+        let refused = broker(impatient).place(&of(true), soon(), &order()).await.unwrap_err();
         assert_eq!(refused.is_unclear(), unclear, "{status} {body}: {refused}");
         assert_eq!(server.seen().len(), 1, "{status} {body}");
     }
     let nobody = broker(settings("127.0.0.1:1".parse().unwrap()));
-    let refused = nobody.place(&of(true), &order()).await.unwrap_err();
+    let refused = nobody.place(&of(true), soon(), &order()).await.unwrap_err();
     assert!(matches!(refused, Error::NotSent(_)), "{refused}");
     let text = r#"{"type":"success","result":{"AppOrderID":"20260210000012345678"}}"#;
     let server = Server::start(move |_| (200, text.to_owned())).await;
-    let id = broker(settings(server.address)).place(&of(true), &order()).await.unwrap();
+    let id = broker(settings(server.address)).place(&of(true), soon(), &order()).await.unwrap();
     assert_eq!(id, "20260210000012345678");
+}
+
+#[tokio::test]
+async fn an_order_that_is_late_is_not_sent_and_a_cancellation_waits_for_none() {
+    // Status 0: never answered.
+    let server =
+        Server::start(|seen| (if seen.line.starts_with("POST") { 0 } else { 200 }, PLACED.to_owned())).await;
+    let (broker, token) = (broker(settings(server.address)), of(true));
+    let (order, change) = (order(), change());
+    let mut hangs = Box::pin(broker.place(&token, soon(), &order));
+    while server.seen().is_empty() {
+        assert!(futures::poll!(&mut hangs).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let late = Instant::now() + Duration::from_millis(50);
+    let (product, view, size) = ("MIS".to_owned(), PositionView::Net, SquareOffSize::Percent(100));
+    let closing = SquareOff { instrument: RELIANCE, product, view, size };
+    tokio::select! {
+        _ = &mut hangs => panic!("it hangs"),
+        () = async {
+            for refused in [
+                broker.place(&token, late, &order).await.map(drop),
+                broker.modify(&token, late, &change).await,
+            ] {
+                assert!(matches!(refused, Err(Error::NotSent(_))), "{refused:?}");
+            }
+            broker.cancel(&token, "1100012345", "abc123").await.unwrap();
+            broker.square_off(&token, soon(), &closing).await.unwrap();
+        } => {}
+    }
+    let lines = server.lines();
+    let lines: Vec<_> = lines.iter().map(|line| line.split('?').next().unwrap_or_default()).collect();
+    assert_eq!(
+        lines,
+        ["POST /interactive/orders", "DELETE /interactive/orders", "PUT /interactive/portfolio/squareoff"]
+    );
 }

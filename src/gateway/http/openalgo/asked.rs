@@ -111,12 +111,21 @@ impl Reply {
 
     /// `{"status":"success","data":…}`.
     pub(super) fn data(data: &impl Serialize) -> Self {
+        Self::listed(data, 0)
+    }
+
+    /// The same of a book of which some rows could not be read: their number beside the data, where OpenAlgo's
+    /// clients do not look.
+    pub(super) fn listed(data: &impl Serialize, unreadable: usize) -> Self {
         #[derive(Serialize)]
         struct Data<'a, T> {
             status: &'static str,
             data: &'a T,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            unreadable_rows: Option<usize>,
         }
-        Self::new(200, &Data { status: "success", data })
+        let unreadable_rows = Some(unreadable).filter(|rows| *rows > 0);
+        Self::new(200, &Data { status: "success", data, unreadable_rows })
     }
 }
 
@@ -134,6 +143,12 @@ impl Failed {
     /// 400.
     pub(super) fn bad(message: impl Into<String>) -> Self {
         Self::new(400, message)
+    }
+
+    /// What a book does not show may stand in rows of it that cannot be read.
+    pub(super) fn unreadable(rows: usize, book: &str, what: &str) -> Self {
+        let message = format!("{rows} rows of the broker's {book} cannot be read; {what}");
+        Self::new(502, message).with("unreadable_rows", rows)
     }
 
     /// Whether what was asked for may have been done.
@@ -178,6 +193,7 @@ impl From<DeskError> for Failed {
                 }
             }
             DeskError::Failed(_) => Self::new(502, message),
+            DeskError::NotSent(_) => Self::new(503, message),
             DeskError::Unclear { unique_id, .. } => {
                 let failed = Self::new(504, message).with("outcome", "unknown");
                 if unique_id.is_empty() { failed } else { failed.with("unique_id", unique_id) }

@@ -14,8 +14,8 @@ use super::orders;
 use crate::clock::{Clock, UnixNanos};
 use crate::gateway::control::{Desk, DeskError, Placer};
 use crate::market::{
-    Bar, Calendar, Funds, Holding, InstrumentId, Interval, Kind, LastTrade, MasterHandle, NewOrder, Order,
-    OrderChange, OrderStatus, Position, PositionView, Price, Quote, Side, Tick, TickBody, Trade,
+    Bar, Calendar, Funds, Holding, InstrumentId, Interval, Kind, LastTrade, Listing, MasterHandle, NewOrder,
+    Order, OrderChange, OrderStatus, Position, PositionView, Price, Quote, Side, Tick, TickBody, Trade,
 };
 use crate::protocol::openalgo::rest::fixtures;
 
@@ -26,6 +26,12 @@ pub(in super::super) struct Books {
     pub(super) trades: Vec<Trade>,
     pub(super) positions: Vec<Position>,
     pub(super) holdings: Vec<Holding>,
+    /// Rows beside these, of each book, that cannot be read.
+    pub(super) unreadable: usize,
+    /// The same of the orders alone.
+    pub(super) unreadable_orders: usize,
+    /// Whose rows may be acted on; empty: everybody's.
+    pub(super) client: &'static str,
     pub(super) funds: Funds,
     pub(super) quotes: Vec<(InstrumentId, Price)>,
     pub(super) no_quotes: bool,
@@ -53,6 +59,14 @@ pub(in super::super) struct FakeDesk {
 }
 
 impl Books {
+    fn listed<T: Clone>(&self, rows: &[T]) -> Listing<T> {
+        Listing { rows: rows.to_vec(), unreadable: self.unreadable }
+    }
+
+    fn is_traded(&self, account: &str) -> bool {
+        self.client.is_empty() || self.client == account
+    }
+
     /// Nothing but these.
     pub(in super::super) fn of_bars(intervals: Vec<Interval>, bars: Vec<Bar>) -> Self {
         Self { intervals, bars, ..Self::default() }
@@ -200,24 +214,64 @@ impl Desk for FakeDesk {
         self.read(&format!("history {instrument} {interval} {from} {to}"), |books| books.bars.clone())
     }
 
-    fn order_book<'a>(&'a self, account: Option<&'a str>) -> BoxFuture<'a, Result<Vec<Order>, DeskError>> {
-        self.read(&format!("orders {account:?}"), |books| books.orders.clone())
+    fn order_book<'a>(
+        &'a self,
+        account: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Listing<Order>, DeskError>> {
+        self.read(&format!("orders {account:?}"), |books| books.listed(&books.orders))
     }
 
-    fn trades<'a>(&'a self, _: Option<&'a str>) -> BoxFuture<'a, Result<Vec<Trade>, DeskError>> {
-        self.read("trades", |books| books.trades.clone())
+    fn trades<'a>(&'a self, _: Option<&'a str>) -> BoxFuture<'a, Result<Listing<Trade>, DeskError>> {
+        self.read("trades", |books| books.listed(&books.trades))
     }
 
     fn positions<'a>(
         &'a self,
         _: Option<&'a str>,
         view: PositionView,
-    ) -> BoxFuture<'a, Result<Vec<Position>, DeskError>> {
-        self.read(&format!("positions {view:?}"), |books| books.positions.clone())
+    ) -> BoxFuture<'a, Result<Listing<Position>, DeskError>> {
+        self.read(&format!("positions {view:?}"), |books| books.listed(&books.positions))
     }
 
-    fn holdings<'a>(&'a self, _: Option<&'a str>) -> BoxFuture<'a, Result<Vec<Holding>, DeskError>> {
-        self.read("holdings", |books| books.holdings.clone())
+    fn traded_orders<'a>(
+        &'a self,
+        account: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Listing<Order>, DeskError>> {
+        self.read(&format!("traded orders {account:?}"), |books| {
+            let mut listing = books.listed(&books.orders);
+            listing.unreadable += books.unreadable_orders;
+            listing.rows.retain(|order| books.is_traded(&order.account));
+            listing
+        })
+    }
+
+    fn order_to_change<'a>(
+        &'a self,
+        _: Option<&'a str>,
+        id: &'a str,
+    ) -> BoxFuture<'a, Result<Listing<Order>, DeskError>> {
+        let id = id.to_owned();
+        self.read(&format!("order to change {id}"), move |books| {
+            let mut listing = books.listed(&books.orders);
+            listing.rows.retain(|order| order.id == id && books.is_traded(&order.account));
+            listing
+        })
+    }
+
+    fn traded_positions<'a>(
+        &'a self,
+        _: Option<&'a str>,
+        view: PositionView,
+    ) -> BoxFuture<'a, Result<Listing<Position>, DeskError>> {
+        self.read(&format!("traded positions {view:?}"), |books| {
+            let mut listing = books.listed(&books.positions);
+            listing.rows.retain(|position| books.is_traded(&position.account));
+            listing
+        })
+    }
+
+    fn holdings<'a>(&'a self, _: Option<&'a str>) -> BoxFuture<'a, Result<Listing<Holding>, DeskError>> {
+        self.read("holdings", |books| books.listed(&books.holdings))
     }
 
     fn funds<'a>(&'a self, _: Option<&'a str>) -> BoxFuture<'a, Result<Funds, DeskError>> {
@@ -271,8 +325,9 @@ impl Desk for FakeDesk {
         change: OrderChange,
         by: &'a Placer,
     ) -> BoxFuture<'a, Result<(), DeskError>> {
-        let OrderChange { id, kind, quantity, price, .. } = change;
-        self.outcome(format!("modify {id} {kind:?} {quantity} {price} {} {}", by.key, by.strategy))
+        let OrderChange { id, kind, quantity, price, validity, unique_id, .. } = change;
+        let what = format!("modify {id} {unique_id} {kind:?} {quantity} {price} {validity}");
+        self.outcome(format!("{what} {} {}", by.key, by.strategy))
     }
 
     fn cancel<'a>(

@@ -12,7 +12,7 @@ use super::feeds::{MemoryAccountFeed, MemoryFeed, Socket};
 use super::{MemoryVenue, reading, sim_product};
 use crate::broker::xts::wire::code_of;
 use crate::broker::{AccountFeed, Broker, Error, Feed, Limits, Login, MasterText, Subscribed};
-use crate::market::{Funds, InstrumentId, Kind, Order, Position, PositionView, Segment, Tick};
+use crate::market::{Funds, InstrumentId, Kind, Listing, Order, Position, PositionView, Segment, Tick};
 use crate::secret::Secret;
 use crate::sim::DemoAccount;
 use crate::sim::accounts::MASK;
@@ -321,21 +321,26 @@ impl Broker for MemoryBroker {
         .boxed()
     }
 
-    fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Vec<Order>, Error>> {
-        self.read(token, ["orders", "orders/dealerorderbook"], &[], reading::orders).boxed()
+    fn order_book<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Listing<Order>, Error>> {
+        async move {
+            let paths = ["orders", "orders/dealerorderbook"];
+            Ok(self.read(token, paths, &[], reading::orders).await?.into())
+        }
+        .boxed()
     }
 
     fn positions<'a>(
         &'a self,
         token: &'a Token,
         view: PositionView,
-    ) -> BoxFuture<'a, Result<Vec<Position>, Error>> {
+    ) -> BoxFuture<'a, Result<Listing<Position>, Error>> {
         let view = match view {
             PositionView::Net => "NetWise",
             PositionView::Day => "DayWise",
         };
         let paths = ["portfolio/positions", "portfolio/dealerpositions"];
-        async move { self.read(token, paths, &[("dayOrNet", view)], reading::positions).await }.boxed()
+        async move { Ok(self.read(token, paths, &[("dayOrNet", view)], reading::positions).await?.into()) }
+            .boxed()
     }
 
     fn funds<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Funds, Error>> {

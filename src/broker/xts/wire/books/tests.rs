@@ -140,10 +140,12 @@ fn forms_that_mean_the_same() {
         json!({"CumulativeQuantity": null}),
         json!({"OrderGeneratedDateTime": "2026-02-10T10:15:28", "LastUpdateDateTime": "2026-02-10T10:15:29"}),
         json!({"OrderGeneratedDateTime": null, "OrderGeneratedDateTimeAPI": "10-02-2026 10:15:28"}),
-        json!({"ClientID": null}),
+        json!({"ClientID": null, "ClientId": "TEST01"}),
     ] {
         assert_eq!(one_order(&changes), plain, "{changes}");
     }
+    // Who logged in is not whose order it is.
+    assert_eq!(one_order(&json!({"ClientID": null})).rows[0].account, "");
     let plain = one_position(&json!({}));
     for changes in [
         json!({"Quantity": 10, "NetAmount": "-14,605.00", "Multiplier": 1}),

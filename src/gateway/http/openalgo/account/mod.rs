@@ -59,37 +59,39 @@ struct Book<'a> {
 async fn orderbook(asked: &Asked) -> Result<Reply, Failed> {
     let master = asked.master()?;
     let book = asked.desk.order_book(asked.account()?).await?;
-    let rows: Vec<_> = book.iter().map(|order| orders::order_row(&master, order)).collect();
+    let rows: Vec<_> = book.rows.iter().map(|order| orders::order_row(&master, order)).collect();
     let statistics = orders::statistics(&rows);
-    Ok(Reply::data(&Book { orders: rows, statistics }))
+    Ok(Reply::listed(&Book { orders: rows, statistics }, book.unreadable))
 }
 
 async fn tradebook(asked: &Asked) -> Result<Reply, Failed> {
     let master = asked.master()?;
     let book = asked.desk.trades(asked.account()?).await?;
-    let rows: Vec<_> = book.iter().map(|trade| trades::trade_row(&master, trade)).collect();
-    Ok(Reply::data(&rows))
+    let rows: Vec<_> = book.rows.iter().map(|trade| trades::trade_row(&master, trade)).collect();
+    Ok(Reply::listed(&rows, book.unreadable))
 }
 
 async fn positionbook(asked: &Asked) -> Result<Reply, Failed> {
     let master = asked.master()?;
     let book = asked.desk.positions(asked.account()?, PositionView::Net).await?;
-    let last = last_prices(asked, positions::instruments(&book)).await;
+    let last = last_prices(asked, positions::instruments(&book.rows)).await;
     let rows = book
+        .rows
         .iter()
         .map(|position| positions::position_row(&master, position, last.get(&position.instrument).copied()));
-    Ok(Reply::data(&rows.collect::<Vec<_>>()))
+    Ok(Reply::listed(&rows.collect::<Vec<_>>(), book.unreadable))
 }
 
 async fn holdings(asked: &Asked) -> Result<Reply, Failed> {
     let master = asked.master()?;
     let book = asked.desk.holdings(asked.account()?).await?;
-    let ids = holdings::instruments(&master, &book);
+    let ids = holdings::instruments(&master, &book.rows);
     let mut wanted: Vec<_> = ids.iter().copied().flatten().collect();
     wanted.sort_unstable();
     wanted.dedup();
     let last = last_prices(asked, wanted).await;
-    Ok(Reply::data(&holdings::holdings(&master, &book, &ids, |id| last.get(&id).copied())))
+    let data = holdings::holdings(&master, &book.rows, &ids, |id| last.get(&id).copied());
+    Ok(Reply::listed(&data, book.unreadable))
 }
 
 /// Last prices, by one request for all. A book is shown without them rather than not at all.
@@ -116,13 +118,17 @@ async fn orderstatus(asked: &Asked) -> Result<Reply, Failed> {
     fields.finish()?;
     let (master, account) = (asked.master()?, asked.account()?);
     let book = asked.desk.order_book(account).await?;
-    let Some(order) = book.iter().find(|order| order.id == id) else {
+    let Some(order) = book.rows.iter().find(|order| order.id == id) else {
+        if !book.is_whole() {
+            let what = format!("order {id} is not among the others");
+            return Err(Failed::unreadable(book.unreadable, "orders", &what));
+        }
         return Err(Failed::new(404, format!("Order {id} not found")));
     };
     let mut row = orders::order_row(&master, order);
     if order.average.is_none() && order.status == OrderStatus::Filled {
         let trades = asked.desk.trades(account).await?;
-        row.average_price = orders::average(order, trades::average_of(&trades, &id));
+        row.average_price = orders::average(order, trades::average_of(&trades.rows, &id));
     }
     Ok(Reply::data(&row))
 }
@@ -136,6 +142,7 @@ async fn openposition(asked: &Asked) -> Result<Reply, Failed> {
     let master = asked.master()?;
     let book = asked.desk.positions(asked.account()?, PositionView::Net).await?;
     let mut matching = book
+        .rows
         .iter()
         .filter(|position| {
             let (at, name) = names::name(&master, position.instrument, &position.symbol);
@@ -147,10 +154,19 @@ async fn openposition(asked: &Asked) -> Result<Reply, Failed> {
         // A slip of the pen must not read as "nothing is held".
         return Err(Failed::bad(format!("Symbol '{symbol}' not found for exchange '{exchange}'.")));
     }
+    if matching.peek().is_none() && !book.is_whole() {
+        // Strategies act on the answer, which is nothing but one figure.
+        let what = "the position may be among them";
+        return Err(Failed::unreadable(book.unreadable, "positions", what));
+    }
     let quantity = matching.try_fold(0_i64, |sum, position| sum.checked_add(position.quantity));
     let quantity =
         quantity.ok_or_else(|| Failed::new(502, "the broker's positions are beyond all reason"))?;
-    Ok(Reply::new(200, &json!({"status": "success", "quantity": quantity})))
+    let mut body = json!({"status": "success", "quantity": quantity});
+    if !book.is_whole() {
+        body["unreadable_rows"] = json!(book.unreadable);
+    }
+    Ok(Reply::new(200, &body))
 }
 
 /// XTS has no call that computes a margin, and a guess would be taken for the broker's word.

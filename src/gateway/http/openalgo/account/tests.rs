@@ -83,6 +83,27 @@ async fn one_order_by_its_number_or_text() {
 }
 
 #[tokio::test]
+async fn rows_that_cannot_be_read_are_no_rows_that_are_not_there() {
+    let desk = FakeDesk::new(Books { unreadable: 2, ..books() });
+    for path in ["orderbook", "tradebook", "positionbook", "holdings"] {
+        let (status, body) = desk.ask(path, json!({})).await;
+        assert_eq!((status, &body["unreadable_rows"]), (200, &json!(2)), "{path}");
+        assert!(!body["data"].is_null());
+        let (_, whole) = FakeDesk::new(books()).ask(path, json!({})).await;
+        assert!(whole.get("unreadable_rows").is_none(), "{path}");
+    }
+    let (status, body) = desk.ask("orderstatus", json!({"strategy": "S", "orderid": "7"})).await;
+    let said = "2 rows of the broker's orders cannot be read; order 7 is not among the others";
+    assert_eq!((status, &body["message"]), (502, &json!(said)));
+    let open = |symbol: &str| json!({"strategy": "S", "symbol": symbol, "exchange": "NSE", "product": "MIS"});
+    let (status, body) = desk.ask("openposition", open("RELIANCE")).await;
+    assert_eq!((status, body), (200, json!({"status": "success", "quantity": 10, "unreadable_rows": 2})));
+    let mut other = open("RELIANCE");
+    other["product"] = json!("CNC");
+    assert_eq!(desk.ask("openposition", other).await.0, 502, "nobody knows that it is zero");
+}
+
+#[tokio::test]
 async fn the_size_of_a_position() {
     let desk = FakeDesk::new(books());
     for (symbol, exchange, product, status, quantity) in [
@@ -107,6 +128,7 @@ async fn what_the_desk_says_is_passed_on() {
         (DeskError::NoSession("resting".to_owned()), 403),
         (DeskError::Refused("no".to_owned()), 400),
         (DeskError::Failed("timed out".to_owned()), 502),
+        (DeskError::NotSent("its turn did not come in time".to_owned()), 503),
         (DeskError::Busy { message: "wait".to_owned(), retry_after: None }, 429),
     ] {
         let desk = FakeDesk::new(Books { down: Some(error.clone()), ..books() });

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::super::fake::{Books, FakeDesk, order_body, refused, unclear};
 use crate::gateway::control::DeskError;
-use crate::market::{NewOrder, OrderKind, OrderStatus, Side};
+use crate::market::{NewOrder, Order, OrderKind, OrderStatus, Side};
 use crate::protocol::openalgo::rest::fixtures::{NIFTY_PUT, RELIANCE, UNKNOWN, order, position, price};
 
 fn placed(desk: &FakeDesk) -> Vec<NewOrder> {
@@ -106,6 +106,12 @@ async fn outcomes_are_told_as_they_are() {
             json!({"status": "error", "message": "orders are off: [orders] enabled"}),
         ),
         (
+            DeskError::NotSent("its turn did not come in time".to_owned()),
+            503,
+            json!({"status": "error",
+                "message": "nothing was sent to the broker: its turn did not come in time"}),
+        ),
+        (
             unclear(),
             504,
             json!({"status": "error", "message": "the broker did not say; the order book has no tg42",
@@ -124,17 +130,38 @@ async fn outcomes_are_told_as_they_are() {
     }
 }
 
+fn change(more: &Value) -> Value {
+    let mut body = order_body(&json!({"orderid": 1_100_012_345_i64, "pricetype": "LIMIT", "price": "1461.5",
+        "trigger_price": "0", "disclosed_quantity": "0"}));
+    for (name, value) in more.as_object().unwrap() {
+        body[name] = value.clone();
+    }
+    body
+}
+
+/// One order, as the book has it.
+fn standing(change: impl FnOnce(&mut Order)) -> Books {
+    let mut standing = order("1100012345", OrderStatus::Open);
+    change(&mut standing);
+    Books { orders: vec![standing], ..Books::default() }
+}
+
 #[tokio::test]
 async fn an_order_is_changed_and_taken_back() {
-    let desk = FakeDesk::new(Books::default());
-    let change = json!({"orderid": 1_100_012_345_i64, "pricetype": "LIMIT", "price": "1461.5",
-        "trigger_price": "0", "disclosed_quantity": "0"});
+    let desk = FakeDesk::new(standing(|order| order.validity = "IOC".to_owned()));
     let done = (200, json!({"status": "success", "orderid": "1100012345"}));
-    assert_eq!(desk.ask("modifyorder", order_body(&change)).await, done);
+    assert_eq!(desk.ask("modifyorder", change(&json!({}))).await, done);
     let body = json!({"strategy": "S", "orderid": "1100012345"});
     assert_eq!(desk.ask("cancelorder", body).await, done);
     let asked = desk.books.lock().unwrap().asked.clone();
-    assert_eq!(asked, ["modify 1100012345 Limit 10 1461.5 trader S", "cancel 1100012345 trader S"]);
+    assert_eq!(
+        asked,
+        [
+            "order to change 1100012345",
+            "modify 1100012345 abc123 Limit 10 1461.5 IOC trader S",
+            "cancel 1100012345 trader S"
+        ]
+    );
 
     for name in [
         "orderid",
@@ -149,13 +176,135 @@ async fn an_order_is_changed_and_taken_back() {
         "disclosed_quantity",
         "trigger_price",
     ] {
-        let mut body = order_body(&change);
+        let mut body = change(&json!({}));
         body[name] = Value::Null;
         let (status, body) = desk.ask("modifyorder", body).await;
         let said = format!("{name}: Missing data for required field.");
         assert_eq!((status, &body["message"]), (400, &json!(said)));
     }
-    assert_eq!(desk.books.lock().unwrap().asked.len(), 2);
+    assert_eq!(desk.books.lock().unwrap().asked.len(), 3);
+}
+
+#[tokio::test]
+async fn a_change_is_of_the_order_that_is_named_and_of_no_other() {
+    let put = || {
+        standing(|order| {
+            order.instrument = NIFTY_PUT;
+            order.validity = String::new();
+        })
+    };
+    let named = json!({"symbol": "NIFTY17FEB2625700PE", "exchange": "NFO", "quantity": 130});
+    let of_lot = |quantity: i64| {
+        let mut named = named.clone();
+        named["quantity"] = json!(quantity);
+        named
+    };
+    for (books, more, status, said) in [
+        (put(), named.clone(), 200, ""),
+        (put(), of_lot(10), 400, "quantity: 10 is no multiple of the lot size 65"),
+        (put(), json!({}), 400, "symbol: order 1100012345 is for NFO:NIFTY17FEB2625700PE, not NSE:RELIANCE"),
+        (
+            standing(|_| ()),
+            json!({"exchange": "BSE"}),
+            400,
+            "symbol: order 1100012345 is for NSE:RELIANCE, not BSE:RELIANCE",
+        ),
+        (standing(|_| ()), json!({"symbol": "NOPE"}), 400, "Symbol 'NOPE' not found for exchange 'NSE'."),
+        (standing(|_| ()), json!({"orderid": "7"}), 404, "Order 7 not found; nothing was sent"),
+        (
+            Books { client: "OTHER", ..standing(|_| ()) },
+            json!({}),
+            404,
+            "Order 1100012345 not found; nothing was sent",
+        ),
+        (
+            Books { unreadable: 1, ..Books::default() },
+            json!({}),
+            502,
+            "1 rows of the broker's orders cannot be read; order 1100012345 is not among the others, nothing was sent",
+        ),
+        (
+            Books { down: Some(DeskError::Failed("timed out".to_owned())), ..standing(|_| ()) },
+            json!({}),
+            502,
+            "timed out",
+        ),
+    ] {
+        let desk = FakeDesk::new(books);
+        let (got, body) = desk.ask("modifyorder", change(&more)).await;
+        assert_eq!((got, body["message"].as_str().unwrap_or_default()), (status, said));
+        let sent: Vec<_> = desk
+            .books
+            .lock()
+            .unwrap()
+            .asked
+            .iter()
+            .filter(|what| what.starts_with("modify"))
+            .cloned()
+            .collect();
+        assert_eq!(sent.len(), usize::from(status == 200), "{said}");
+        assert!(sent.iter().all(|what| what.contains("130 1461.5 DAY")), "{sent:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_not_acted_on_as_if_it_were_not_there() {
+    let held = || Books { unreadable: 3, positions: vec![position(RELIANCE, 10)], ..Books::default() };
+    for (path, body) in [
+        ("placesmartorder", order_body(&json!({"position_size": 50}))),
+        ("closeposition", json!({"strategy": "S"})),
+    ] {
+        let desk = FakeDesk::new(held());
+        let (status, body) = desk.ask(path, body).await;
+        let said = "3 rows of the broker's positions cannot be read; nothing was sent";
+        assert_eq!((status, &body["message"], &body["unreadable_rows"]), (502, &json!(said), &json!(3)));
+        assert!(placed(&desk).is_empty(), "{path}");
+    }
+    // The order before it may be in a row that cannot be read.
+    let desk = FakeDesk::new(Books::default());
+    let body = || order_body(&json!({"position_size": 50}));
+    assert_eq!(desk.ask("placesmartorder", body()).await.0, 200);
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    desk.books.lock().unwrap().unreadable_orders = 1;
+    let (status, said) = desk.ask("placesmartorder", body()).await;
+    assert_eq!(status, 409, "{said}");
+    assert!(said["message"].as_str().unwrap().contains("may be among 1 rows"), "{said}");
+    assert_eq!(placed(&desk).len(), 1);
+}
+
+#[tokio::test]
+async fn all_that_can_be_read_is_taken_back_and_the_rest_is_told_of() {
+    let desk = FakeDesk::new(Books { unreadable: 2, ..standing(|_| ()) });
+    let (status, body) = desk.ask("cancelallorder", json!({"strategy": "S"})).await;
+    let said = "Canceled 1 orders. Failed to cancel 0 orders. 2 rows of the order book cannot be read: orders may stand there.";
+    assert_eq!((status, &body["message"], &body["unreadable_rows"]), (200, &json!(said), &json!(2)));
+    let desk = FakeDesk::new(Books { unreadable: 2, ..standing(|order| order.status = OrderStatus::Filled) });
+    let (status, body) = desk.ask("cancelallorder", json!({"strategy": "S"})).await;
+    assert_eq!((status, &body["status"]), (502, &json!("error")), "nobody knows that there was nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_rows_of_the_client_that_orders_go_to_are_acted_on() {
+    let books = || {
+        let mut others = position(RELIANCE, 100);
+        others.account = "OTHER".to_owned();
+        let mut standing = order("7", OrderStatus::Open);
+        standing.account = "OTHER".to_owned();
+        Books {
+            client: "TEST01",
+            positions: vec![others, position(RELIANCE, 10)],
+            orders: vec![standing, order("8", OrderStatus::Open)],
+            ..Books::default()
+        }
+    };
+    let desk = FakeDesk::new(books());
+    desk.ask("placesmartorder", order_body(&json!({"position_size": 50}))).await;
+    assert_eq!(sizes(&desk), [(Side::Buy, 40)]);
+    let desk = FakeDesk::new(books());
+    desk.ask("closeposition", json!({"strategy": "S"})).await;
+    assert_eq!(sizes(&desk), [(Side::Sell, 10)]);
+    let (_, body) = desk.ask("cancelallorder", json!({"strategy": "S"})).await;
+    assert_eq!(body["canceled_orders"], json!(["8"]));
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,7 +17,9 @@ use super::super::fields::Fields;
 use super::batch::Budget;
 use super::request::OrderRequest;
 use crate::gateway::control::DeskError;
-use crate::market::{InstrumentId, Master, NewOrder, Order, OrderKind, Position, PositionView, Price, Side};
+use crate::market::{
+    InstrumentId, Listing, Master, NewOrder, Order, OrderKind, Position, PositionView, Price, Side,
+};
 use crate::protocol::openalgo::rest::names;
 use crate::protocol::openalgo::rest::smart::{self, Decision};
 
@@ -311,9 +313,9 @@ async fn looked_at(
         if sent.is_empty() {
             break;
         }
-        let orders = asked.desk.order_book(account).await?;
+        let orders = asked.desk.traded_orders(account).await?;
         // After the orders: a position that is older than its order's end would be acted on twice.
-        let positions = asked.desk.positions(account, PositionView::Net).await?;
+        let positions = read_positions(asked, account).await?;
         let mut blocked = HashMap::new();
         for (key, sent) in sent {
             match sent.state(&orders, size_of(&positions, &key)?, look == LOOKS) {
@@ -328,19 +330,34 @@ async fn looked_at(
         }
         tokio::time::sleep(PAUSE).await;
     }
-    Ok((asked.desk.positions(account, PositionView::Net).await?, HashMap::new()))
+    Ok((read_positions(asked, account).await?, HashMap::new()))
+}
+
+/// Every position of the client that orders go to. One that cannot be read must not count as none.
+async fn read_positions(asked: &Asked, account: Option<&str>) -> Result<Vec<Position>, Failed> {
+    let book = asked.desk.traded_positions(account, PositionView::Net).await?;
+    if !book.is_whole() {
+        return Err(Failed::unreadable(book.unreadable, "positions", "nothing was sent"));
+    }
+    Ok(book.rows)
 }
 
 impl Sent {
     /// What is still to be waited for. At the `last` look a position counts as it is, since others trade in it
     /// too; but not one that has not moved at all although the order was filled.
-    fn state(&self, orders: &[Order], size: i64, last: bool) -> Option<String> {
+    fn state(&self, orders: &Listing<Order>, size: i64, last: bool) -> Option<String> {
         let is_it = |order: &&Order| match &self.id {
             Some(id) => order.id == *id,
             None => !self.unique_id.is_empty() && order.unique_id == self.unique_id,
         };
-        let Some(order) = orders.iter().find(is_it) else {
+        let Some(order) = orders.rows.iter().find(is_it) else {
             let name = self.id.as_deref().unwrap_or(&self.unique_id);
+            if !orders.is_whole() {
+                return Some(format!(
+                    "an earlier order for this position, {name}, may be among {} rows of the order book that cannot be read; nothing was sent",
+                    orders.unreadable
+                ));
+            }
             let grace = if self.id.is_some() { GRACE } else { UNCLEAR_GRACE };
             return (self.at.elapsed() < grace)
                 .then(|| format!("an earlier order for this position, {name}, is not in the order book yet; nothing was sent"));
