@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 use super::fanout::{Fanout, Overflow};
 use crate::clock::UnixNanos;
@@ -144,7 +145,7 @@ impl World {
         let hub = Hub::new("model");
         let queue = hub.attach_shard();
         let topics: Vec<_> = (0..TOPICS).map(|t| hub.acquire(queue.id(), key(t))).collect();
-        let fanout = Fanout::new(hub, queue.id(), Overflow { each_bytes, total_bytes });
+        let fanout = Fanout::new(hub, queue.id(), Overflow { each_bytes, total_bytes }, Instant::now());
         Self { fanout, topics, value: 0, latest: BTreeMap::new() }
     }
 
