@@ -2,6 +2,8 @@
 //! stalls, every connection reads whole frames, each topic's values only ever grow newer, and
 //! the last one is the latest. One file although it is long: every test stands on the same model.
 
+mod options;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
