@@ -12,6 +12,7 @@ mod history;
 mod interest;
 mod keys;
 mod kill;
+mod lossless;
 mod nights;
 mod orders;
 mod peers;

@@ -274,8 +274,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends what waits, then the latest frame of each dirty topic, until the socket takes
-    /// no more. To be called when the socket may take more, or something was queued.
+    /// Sends what waits, then the latest frame of each dirty topic, `limit` bytes at a time, until
+    /// the socket takes no more. To be called when the socket may take more, or something was queued.
     ///
     /// # Errors
     /// The socket's, if it is broken.
@@ -283,6 +283,7 @@ impl Outbox {
         &mut self,
         wire: &mut W,
         source: &mut impl Source,
+        limit: usize,
         sending: &mut Sending,
     ) -> io::Result<()> {
         self.blocked = false;
@@ -309,7 +310,8 @@ impl Outbox {
                 }
             }
             let Some(dirty) = &mut self.dirty else { return Ok(()) };
-            while self.queue.waiting() < REFILL_BYTES
+            // At least one, however little room all the others have left.
+            while self.queue.waiting() < REFILL_BYTES.min(limit.max(1))
                 && let Some(topic) = dirty.pop()
             {
                 if let Some(skipped) = self.skips.as_mut().and_then(|skips| skips.take(topic)) {

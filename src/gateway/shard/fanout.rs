@@ -352,13 +352,14 @@ impl<W: Wire, S> Fanout<W, S> {
     /// Sends what waits for a connection, as far as its socket takes it. To be called when
     /// something was queued, or when the socket takes bytes again (`writable`).
     pub(crate) fn pump(&mut self, slot: u32, writable: bool) {
+        let limit = self.limit(slot);
         let Some(Some(member)) = self.members.get_mut(slot as usize) else { return };
         if member.outbox.is_empty() || (member.outbox.is_blocked() && !writable) {
             self.account(slot);
             return;
         }
         let mut owed = Owed { topics: &mut self.topics, slot, now: self.now };
-        let sent = member.outbox.pump(&mut member.wire, &mut owed, &mut self.sending);
+        let sent = member.outbox.pump(&mut member.wire, &mut owed, limit, &mut self.sending);
         self.sent(slot, sent, false);
     }
 
@@ -368,7 +369,8 @@ impl<W: Wire, S> Fanout<W, S> {
         for batch in batches {
             let base = self.turn.push(Arc::clone(&batch));
             for entry in &batch.entries {
-                if entry.only.is_some_and(|only| only != shard) {
+                // The last value for one shard: not for another, nor if a frame was there before it.
+                if entry.only.is_some_and(|only| only != shard || self.topics.is_known(entry.topic)) {
                     continue;
                 }
                 let start = base + entry.offset;

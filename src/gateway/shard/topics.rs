@@ -271,6 +271,11 @@ impl Topics {
         }
     }
 
+    /// Whether a frame of a topic has come since somebody here took it.
+    pub(crate) fn is_known(&self, topic: TopicId) -> bool {
+        self.rows.get(topic.0 as usize).is_some_and(|row| row.newest.len() > 0 || !row.latest.is_empty())
+    }
+
     /// The latest frame of a topic; empty if none came yet.
     pub(crate) fn latest(&self, topic: TopicId) -> &[u8] {
         self.rows.get(topic.0 as usize).map_or(&[], |row| &row.latest)

@@ -382,7 +382,7 @@ proptest! {
             let mut all = 0;
             for consumer in &model.consumers {
                 let waiting = model.world.fanout.get(consumer.slot).unwrap().outbox.waiting();
-                prop_assert!(waiting <= each_bytes.max(64 << 10) + 8_000, "{} bytes wait", waiting);
+                prop_assert!(waiting <= each_bytes.min(total_bytes) + 12_000, "{} bytes wait", waiting);
                 all += waiting;
             }
             prop_assert_eq!(model.world.fanout.waiting_bytes(), all);
