@@ -142,7 +142,7 @@ impl Reader {
         let payload = frame.to_string().into_bytes();
         let len = u16::try_from(payload.len()).unwrap();
         // A mask of zeros is one too.
-        let mut bytes = vec![0x81, 0x80 | 126];
+        let mut bytes = vec![0x81, 0xfe];
         bytes.extend(len.to_be_bytes());
         bytes.extend([0; 4]);
         bytes.extend(payload);
@@ -195,7 +195,7 @@ impl Reader {
     }
 
     /// Takes everything up to the last round.
-    async fn to_the_end(&mut self, at_most: usize) {
+    async fn take_all(&mut self, at_most: usize) {
         while self.ended < self.seen.len() {
             self.take(at_most).await;
         }
@@ -214,7 +214,7 @@ fn wants(consumer: usize) -> (Vec<u32>, bool) {
 /// Who comes and goes until told to stop: reads a few frames of one instrument, in order, and hangs up.
 async fn come_and_go(addr: SocketAddr, key: String, number: u32, stop: Arc<AtomicBool>) {
     while !stop.load(Ordering::Relaxed) {
-        let mut reader = Reader::connect(addr, &key, &[number], json!({}), number % 2 == 0).await;
+        let mut reader = Reader::connect(addr, &key, &[number], json!({}), number.is_multiple_of(2)).await;
         for _ in 0..20 {
             if stop.load(Ordering::Relaxed) || reader.ended > 0 {
                 return;
@@ -248,7 +248,7 @@ async fn nothing_is_lost(consumers: usize, policy: &'static str) {
             if slow && !released.load(Ordering::SeqCst) {
                 go.await;
             }
-            reader.to_the_end(if slow { 3 << 10 } else { 64 << 10 }).await;
+            reader.take_all(if slow { 3 << 10 } else { 64 << 10 }).await;
             received.fetch_add(reader.frames, Ordering::SeqCst);
             reader
         });

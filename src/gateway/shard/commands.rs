@@ -144,11 +144,24 @@ impl Shard<'_> {
         let Some(state) = self.state(slot) else { return };
         tracing::debug!(consumer = state.id, peer = %state.peer, key = %key.name, "consumer authenticated");
         state.phase = Phase::Open(Some(Arc::clone(&key)));
-        let granted = wishes.map(granted);
-        if let Some(member) = self.fanout.get_mut(slot) {
-            member.outbox.tell_skips(granted.is_some_and(|granted| granted.conflated));
-        }
+        let granted = self.grant(slot, wishes);
         self.answer(slot, |out| frames::auth_ok(&env.broker, &key.name, granted, out));
+    }
+
+    /// Does what a consumer wishes for, as far as it is to be had; what it gets, if it has any wish.
+    fn grant(&mut self, slot: u32, wishes: Option<Wishes>) -> Option<Granted> {
+        let member = self.fanout.get_mut(slot)?;
+        let wished = wishes.unwrap_or_default();
+        let seq = wished.seq == Some(true);
+        // Whoever wants to follow values closely wants to know what was left out, unless it says otherwise.
+        let conflated = wished.conflated.unwrap_or(seq || wished.state == Some(true));
+        member.outbox.tell_skips(conflated);
+        // Frames of what is held go on as they are.
+        if member.held().is_empty() {
+            member.encoding = if seq { Encoding::JsonSeq } else { Encoding::Json };
+        }
+        let seq = member.encoding == Encoding::JsonSeq;
+        wishes.map(|_| Granted { conflated, seq, state: false })
     }
 
     fn subscribe(
@@ -201,7 +214,8 @@ impl Shard<'_> {
             return Err(words.to_string());
         }
         let symbol = self.fanout.topics.shared_symbol(&name.symbol);
-        let key = TopicKey { instrument, mode, encoding: Encoding::Json, exchange, symbol };
+        let encoding = self.fanout.get(slot).map_or(Encoding::Json, |member| member.encoding);
+        let key = TopicKey { instrument, mode, encoding, exchange, symbol };
         let limit = self.env.settings.max_instruments_per_consumer;
         let full = self.fanout.get(slot).is_none_or(|member| member.held().len() >= limit);
         if full && !self.fanout.holds(slot, &key) {
@@ -271,13 +285,6 @@ impl Shard<'_> {
     pub(super) fn tell_rejected(&mut self, slot: u32, exchange: Exchange, symbol: &str, message: &str) {
         self.answer(slot, |out| frames::subscription_rejected(symbol, exchange, message, out));
     }
-}
-
-/// What a consumer gets of what it wishes for. Whoever wants to follow values closely wants to know
-/// what was left out, unless it says otherwise.
-fn granted(wishes: Wishes) -> Granted {
-    let implied = wishes.seq == Some(true) || wishes.state == Some(true);
-    Granted { conflated: wishes.conflated.unwrap_or(implied), seq: false, state: false }
 }
 
 /// Enough of a consumer's text to recognise it by.

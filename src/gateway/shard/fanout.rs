@@ -13,7 +13,7 @@ use crate::gateway::shard::owed::Owed;
 use crate::gateway::shard::pacing::Pace;
 use crate::gateway::shard::topics::Topics;
 use crate::gateway::shard::turn::{Run, Runs, Turn};
-use crate::hub::{Batch, Hub, NoRoom, ShardId, TopicId, TopicKey};
+use crate::hub::{Batch, Encoding, Hub, NoRoom, ShardId, TopicId, TopicKey};
 use crate::protocol::openalgo::options::{Delivery, Policy};
 
 /// A connection, with whatever `S` the shard keeps beside it.
@@ -22,6 +22,8 @@ pub(crate) struct Member<W, S> {
     pub(crate) wire: W,
     pub(crate) outbox: Outbox,
     pub(crate) state: S,
+    /// How it gets market data.
+    pub(crate) encoding: Encoding,
     /// The topics it holds, sorted.
     held: Vec<TopicId>,
     /// Those of them of which no frame may be missing, sorted.
@@ -115,6 +117,7 @@ impl<W: Wire, S> Fanout<W, S> {
             wire,
             outbox: Outbox::default(),
             state: state(slot),
+            encoding: Encoding::Json,
             held: Vec::new(),
             promised: Vec::new(),
             accounted: 0,

@@ -189,3 +189,41 @@ async fn who_wants_to_know_is_told_how_many_frames_gave_way() {
     assert!(skipped > 0 && told.is_empty());
     wait_for("the counts", || rig.gateway.counts().conflated == skipped as u64).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_sequence_numbers_gets_them_beside_what_the_others_get() {
+    let mut rig = Rig::start().await;
+    let mut plain = rig.authenticated().await;
+    let mut numbered = rig.connect().await;
+    let wishes = json!({"action": "authenticate", "api_key": rig.key, "tickgate": {"seq": true}});
+    assert_eq!(numbered.ask(wishes.clone()).await["tickgate"]["seq"], true);
+    for client in [&mut plain, &mut numbered] {
+        for mode in [1, 2] {
+            client.subscribe(&[1, 2], mode).await;
+        }
+    }
+    let mut epoch = None;
+    for seq in 1..=3 {
+        rig.quote(1, 100 + seq);
+        rig.quote(2, 200 + seq);
+        for _ in 0..4 {
+            let (mut frame, other) = (numbered.next().await, plain.next().await);
+            let members = frame.as_object_mut().unwrap();
+            assert_eq!(members.remove("seq"), Some(json!(seq)), "of each instrument");
+            let life = members.remove("epoch");
+            assert!(life.as_ref().is_some_and(|life| *epoch.get_or_insert_with(|| life.clone()) == *life));
+            assert_eq!(frame, other, "nothing else differs");
+        }
+    }
+    // What is held goes on as it is, whatever is asked for now; the answer says so.
+    let ask = json!({"action": "authenticate", "api_key": rig.key, "tickgate": {"seq": false}});
+    assert_eq!(numbered.ask(ask.clone()).await["tickgate"]["seq"], true);
+    rig.quote(1, 5);
+    assert_eq!(numbered.next().await["seq"], 4);
+    assert_eq!(numbered.next().await["seq"], 4);
+    numbered.ask(json!({"action": "unsubscribe_all"})).await;
+    assert_eq!(numbered.ask(ask).await["tickgate"]["seq"], false);
+    numbered.subscribe(&[1], 1).await;
+    rig.quote(1, 6);
+    assert_eq!(numbered.next().await.get("seq"), None);
+}
