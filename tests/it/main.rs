@@ -14,6 +14,7 @@ mod keys;
 mod kill;
 mod lossless;
 mod nights;
+mod options;
 mod orders;
 mod peers;
 mod peers_rest;

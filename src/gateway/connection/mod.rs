@@ -5,4 +5,5 @@ pub(crate) mod dirty;
 pub(crate) mod outbox;
 mod queue;
 pub(crate) mod reader;
+pub(crate) mod terms;
 pub(crate) mod wire;

@@ -7,8 +7,9 @@ use std::io::{self, ErrorKind, IoSlice};
 
 use tokio::time::Instant;
 
-use crate::gateway::connection::dirty::{Dirty, Skipped, Skips};
+use crate::gateway::connection::dirty::{Dirty, Skips};
 use crate::gateway::connection::queue::Queue;
+use crate::gateway::connection::terms::{Source, Terms};
 use crate::gateway::connection::wire::{MAX_SLICES, Wire};
 use crate::gateway::shard::turn::{Run, Turn};
 use crate::hub::TopicId;
@@ -461,32 +462,6 @@ impl Outbox {
             skips.note(topic, replaced, now);
         }
     }
-}
-
-/// On what terms frames wait for a connection.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms<'a> {
-    /// Bytes that may.
-    pub(crate) limit: usize,
-    /// Topics of which no frame may be missing, sorted.
-    pub(crate) promised: &'a [TopicId],
-    /// The topics that the consumer holds, sorted.
-    pub(crate) held: &'a [TopicId],
-    pub(crate) now: Instant,
-}
-
-impl Terms<'_> {
-    fn is_promised(&self, topic: TopicId) -> bool {
-        self.promised.binary_search(&topic).is_ok()
-    }
-}
-
-/// Where an outbox gets what it owes.
-pub(crate) trait Source {
-    /// Appends the latest frame of a topic; whether that makes up for one which was being held back.
-    fn latest(&mut self, topic: TopicId, out: &mut Vec<u8>) -> bool;
-    /// Appends the frame that tells what was skipped.
-    fn notice(&mut self, topic: TopicId, skipped: &Skipped, out: &mut Vec<u8>);
 }
 
 impl Sending {

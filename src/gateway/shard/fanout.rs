@@ -2,19 +2,21 @@
 //! and the topics. No runtime, no clock, no readiness, no protocol but [`owed`](super::owed)'s:
 //! property tests drive it whole.
 
+mod delivery;
+
 use std::io;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::gateway::connection::outbox::{Counts, Due, Outbox, Sending, Terms};
+use crate::gateway::connection::outbox::{Counts, Due, Outbox, Sending};
+use crate::gateway::connection::terms::Terms;
 use crate::gateway::connection::wire::Wire;
 use crate::gateway::shard::owed::Owed;
 use crate::gateway::shard::pacing::Pace;
 use crate::gateway::shard::topics::Topics;
 use crate::gateway::shard::turn::{Run, Runs, Turn};
 use crate::hub::{Batch, Encoding, Hub, NoRoom, ShardId, TopicId, TopicKey};
-use crate::protocol::openalgo::options::{Delivery, Policy};
 
 /// A connection, with whatever `S` the shard keeps beside it.
 #[derive(Debug)]
@@ -40,16 +42,6 @@ impl<W, S> Member<W, S> {
     /// The topics it holds, sorted.
     pub(crate) fn held(&self) -> &[TopicId] {
         &self.held
-    }
-
-    /// Frames of a topic may be missing.
-    fn withdraw(&mut self, topic: TopicId) {
-        if let Ok(at) = self.promised.binary_search(&topic) {
-            self.promised.remove(at);
-            if self.promised.is_empty() {
-                self.outbox.promise_nothing();
-            }
-        }
     }
 }
 
@@ -227,37 +219,6 @@ impl<W: Wire, S> Fanout<W, S> {
         Some(topic)
     }
 
-    /// Changes how a holder wants a topic's frames.
-    pub(crate) fn set_delivery(&mut self, slot: u32, topic: TopicId, wanted: Delivery) {
-        let (limit, now) = (self.limit(slot), self.now);
-        let Some(Some(member)) = self.members.get_mut(slot as usize) else { return };
-        if member.held.binary_search(&topic).is_err() {
-            return;
-        }
-        match (member.promised.binary_search(&topic), wanted.policy) {
-            (Err(at), Policy::Every) => {
-                member.promised.insert(at, topic);
-                let Member { outbox, held, promised, .. } = member;
-                let terms = Terms { limit, promised, held, now };
-                let mut owed = Owed { topics: &mut self.topics, slot, now };
-                outbox.promise(topic, &mut owed, &terms, &mut self.sending.counts);
-            }
-            (Ok(_), Policy::Conflate) => member.withdraw(topic),
-            _ => {}
-        }
-        if self.topics.set_interval(topic, slot, wanted.interval, self.now) {
-            self.snapshot(slot, &[topic]);
-        }
-        self.account(slot);
-    }
-
-    /// How a holder wants a topic's frames.
-    fn delivery(&mut self, slot: u32, topic: TopicId) -> Delivery {
-        let is_promised = self.get(slot).is_some_and(|m| m.promised.binary_search(&topic).is_ok());
-        let policy = if is_promised { Policy::Every } else { Policy::Conflate };
-        Delivery { policy, interval: self.topics.interval(topic, slot) }
-    }
-
     /// Makes it one no longer; whether it was.
     pub(crate) fn drop_topic(&mut self, slot: u32, topic: TopicId) -> bool {
         let Some(Some(member)) = self.members.get_mut(slot as usize) else { return false };
@@ -328,28 +289,6 @@ impl<W: Wire, S> Fanout<W, S> {
             self.sending.counts.throttled += u64::from(self.topics.sent(*topic, slot, now));
         }
         self.account(slot);
-    }
-
-    /// When [`Self::send_due`] is to be called.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.topics.next_due()
-    }
-
-    /// Sends the frames that were held back until now, in one write per connection.
-    pub(crate) fn send_due(&mut self) {
-        let mut due = std::mem::take(&mut self.due);
-        while let Some((topic, slot)) = self.topics.pop_due(self.now) {
-            due.push((slot, topic));
-        }
-        due.sort_unstable();
-        for of_one in due.chunk_by(|(one, _), (other, _)| one == other) {
-            for (slot, topic) in of_one {
-                self.snapshot(*slot, &[*topic]);
-            }
-            self.pump(of_one[0].0, false);
-        }
-        due.clear();
-        self.due = due;
     }
 
     /// Sends what waits for a connection, as far as its socket takes it. To be called when

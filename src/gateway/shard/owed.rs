@@ -4,7 +4,7 @@
 use tokio::time::Instant;
 
 use crate::gateway::connection::dirty::Skipped;
-use crate::gateway::connection::outbox::Source;
+use crate::gateway::connection::terms::Source;
 use crate::gateway::shard::topics::Topics;
 use crate::hub::TopicId;
 use crate::protocol::openalgo::frames;
