@@ -165,12 +165,19 @@ impl GatewayHandle {
             Counts {
                 frames: sum.frames + counts.frames,
                 conflated: sum.conflated + counts.conflated,
+                throttled: sum.throttled + counts.throttled,
                 writes: sum.writes + counts.writes,
                 bytes_written: sum.bytes_written + counts.bytes_written,
                 bytes_copied: sum.bytes_copied + counts.bytes_copied,
                 turns: sum.turns + counts.turns,
             }
         })
+    }
+
+    /// Bytes that wait for consumers whose sockets are full, of all shards: what
+    /// `gateway.overflow_total_bytes` bounds.
+    pub fn waiting_bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.stats.waiting_bytes()).sum()
     }
 
     /// Stops accepting, closes every consumer with 1001, and returns when they are gone or

@@ -31,7 +31,8 @@ pub struct Settings {
     pub max_frame_unauthenticated_bytes: usize,
     /// The largest message after authentication.
     pub max_frame_bytes: usize,
-    /// What may wait for one slow consumer before it gets only the latest values.
+    /// What may wait for one slow consumer before it gets only the latest values, or is closed if it
+    /// asked for every one.
     pub overflow_bytes: usize,
     /// What may wait for all slow consumers together.
     pub overflow_total_bytes: usize,

@@ -23,7 +23,7 @@ pub use publisher::{Counters, Publisher};
 pub use queue::{ShardEvent, ShardQueue};
 pub use topic::{Encoding, TopicId, TopicKey};
 
-use crate::clock::UnixNanos;
+use crate::clock::{Clock as _, SystemClock, UnixNanos};
 use crate::hub::mailbox::Mailbox;
 use crate::hub::publisher::Memory;
 use crate::hub::queue::Queue;
@@ -107,6 +107,8 @@ struct Refusal {
 #[derive(Debug)]
 pub(crate) struct Inner {
     broker: Box<str>,
+    /// Another number for each life of the server; nothing else may be read from it.
+    epoch: u32,
     table: Mutex<Table>,
     seats: Mutex<HashMap<FeedId, Seat>>,
     shards: ArcSwap<Vec<Arc<Queue>>>,
@@ -130,6 +132,9 @@ impl Hub {
     pub fn new(broker: &str) -> Self {
         Self(Arc::new(Inner {
             broker: broker.into(),
+            // Milliseconds: a server may be started again within the second. They come round after 49
+            // days; that the very next life begins in the same one is not to be feared.
+            epoch: SystemClock.now().as_millis() as u32,
             table: Mutex::default(),
             seats: Mutex::default(),
             shards: ArcSwap::default(),
@@ -183,7 +188,7 @@ impl Hub {
         if let Some(renamed) = table.call(&key) {
             self.tell(&renamed);
         }
-        let (id, change) = table.acquire(key, shard, &self.0.broker);
+        let (id, change) = table.acquire(key, shard, &self.0.broker, self.0.epoch);
         self.tell(&change);
         drop(table);
         // Even if others hold it already: the publisher has a last value to send.

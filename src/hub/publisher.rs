@@ -9,11 +9,13 @@ use crate::hub::bands::{Band, Bands};
 use crate::hub::batch::{Batch, Entry};
 use crate::hub::mailbox::Mailbox;
 use crate::hub::queue::ShardEvent;
-use crate::hub::topic::{Change, Encoding, Topic};
+use crate::hub::topic::{Change, Topic};
 use crate::hub::{FeedId, Inner, ShardId, lock};
 use crate::market::{Bar, Depth, InstrumentId, LastTrade, PriceBand, Quote, Tick, TickBody};
 use crate::protocol::Mode;
-use crate::protocol::openalgo::market_data::{Beside, write_bar, write_depth, write_ltp, write_quote};
+use crate::protocol::openalgo::market_data::{
+    Beside, push_sequence, write_bar, write_depth, write_ltp, write_quote,
+};
 use crate::protocol::websocket;
 
 /// Batches kept for re-use.
@@ -402,7 +404,10 @@ impl Drop for Publisher {
 fn encode(open: &mut Batch, counters: &mut Counters, known: &Slot, topic: &Topic, only: Option<ShardId>) {
     let start = open.bytes.len();
     let body = websocket::begin(&mut open.bytes);
-    let Encoding::Json = topic.encoding;
+    if let Some(head) = &topic.head {
+        open.bytes.extend_from_slice(head);
+        push_sequence(known.sequence, &mut open.bytes);
+    }
     let recv = match topic.mode {
         Mode::Ltp => {
             let volume = known.quote.map(|(quote, _)| quote.volume);

@@ -74,6 +74,38 @@ fn a_tick_is_encoded_once_per_topic_whatever_the_number_of_shards() {
 }
 
 #[test]
+fn numbered_frames_are_a_topic_of_their_own_and_one_message_has_one_number() {
+    let hub = Hub::new("sim");
+    let mut shards: Vec<_> = (0..2).map(|_| hub.attach_shard()).collect();
+    for shard in &shards {
+        for mode in [Mode::Quote, Mode::Depth] {
+            hub.acquire(shard.id(), TopicKey { encoding: Encoding::JsonSeq, ..key(1, mode) });
+        }
+        hub.acquire(shard.id(), key(1, Mode::Depth));
+    }
+    let mut publisher = hub.publisher(FeedId(0));
+    let message = |recv| [quote(1, recv, 50), at(1, recv, TickBody::Depth(Depth::default()))];
+    for recv in 1..=2 {
+        publisher.publish(&message(recv));
+    }
+    publisher.flush();
+    assert_eq!(publisher.counters().frames, 6, "once each, whatever the number of shards");
+    for shard in &mut shards {
+        let got: Vec<_> = frames(shard).into_iter().map(|(_, frame)| frame).collect();
+        let shown: Vec<_> = got.iter().map(|f| (f["mode"].as_u64(), f["seq"].as_u64())).collect();
+        let expected = [1, 2].map(|seq| [(2, Some(seq)), (3, Some(seq)), (3, None)]).concat();
+        assert_eq!(shown, expected.into_iter().map(|(mode, seq)| (Some(mode), seq)).collect::<Vec<_>>());
+        assert!(got.iter().all(|f| f.get("epoch").is_some() == f.get("seq").is_some()));
+    }
+    // Whoever comes later learns the number of the value it is shown.
+    let late = TopicKey { encoding: Encoding::JsonSeq, ..key(1, Mode::Ltp) };
+    hub.acquire(shards[0].id(), late);
+    publisher.refresh();
+    publisher.flush();
+    assert_eq!(frames(&mut shards[0])[0].1["seq"], 2);
+}
+
+#[test]
 fn the_first_holder_of_a_topic_gets_the_last_value_and_nobody_else_gets_it_again() {
     let hub = Hub::new("sim");
     let (mut first, mut second) = (hub.attach_shard(), hub.attach_shard());

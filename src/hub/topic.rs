@@ -13,13 +13,15 @@ use crate::protocol::openalgo::market_data;
 pub enum Encoding {
     /// OpenAlgo's JSON.
     Json,
+    /// The same with sequence numbers, for those that ask for them.
+    JsonSeq,
 }
 
 impl Encoding {
     /// The value of the metrics' label `encoding`.
     pub const fn label(self) -> &'static str {
         match self {
-            Self::Json => "json",
+            Self::Json | Self::JsonSeq => "json",
         }
     }
 }
@@ -50,8 +52,9 @@ pub struct TopicId(pub u32);
 pub(super) struct Topic {
     pub(super) id: TopicId,
     pub(super) mode: Mode,
-    pub(super) encoding: Encoding,
-    /// Everything of a frame before the last price.
+    /// What stands before the sequence number in frames that carry one.
+    pub(super) head: Option<Arc<[u8]>>,
+    /// Everything of a frame before the last price, or between the sequence number and it.
     pub(super) prefix: Arc<[u8]>,
 }
 
@@ -113,13 +116,24 @@ impl Table {
     }
 
     /// Adds a holder. Returns the change for publishers.
-    pub(super) fn acquire(&mut self, key: TopicKey, shard: ShardId, broker: &str) -> (TopicId, Change) {
+    pub(super) fn acquire(
+        &mut self,
+        key: TopicKey,
+        shard: ShardId,
+        broker: &str,
+        epoch: u32,
+    ) -> (TopicId, Change) {
         let id = *self.numbers.entry(key.clone()).or_insert_with(|| {
             let id = TopicId(self.rows.len() as u32);
-            let prefix = match key.encoding {
-                Encoding::Json => market_data::prefix(&key.symbol, key.exchange, key.mode, broker),
+            let (symbol, exchange, mode) = (&key.symbol, key.exchange, key.mode);
+            let (head, prefix) = match key.encoding {
+                Encoding::Json => (None, market_data::prefix(symbol, exchange, mode, broker)),
+                Encoding::JsonSeq => {
+                    let (head, rest) = market_data::numbered_prefix(symbol, exchange, mode, broker, epoch);
+                    (Some(head.into()), rest)
+                }
             };
-            let topic = Topic { id, mode: key.mode, encoding: key.encoding, prefix: prefix.into() };
+            let topic = Topic { id, mode, head, prefix: prefix.into() };
             self.rows.push(Row { key, topic, holders: 0 });
             id
         });

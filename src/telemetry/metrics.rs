@@ -31,6 +31,8 @@ pub const TICKS_INVALID_PRICE: &str = "tickgate_ticks_invalid_price_total";
 pub const FRAMES_SENT: &str = "tickgate_frames_sent_total";
 /// Frames replaced by a newer one before a slow consumer could read them.
 pub const TICKS_CONFLATED: &str = "tickgate_ticks_conflated_total";
+/// Frames left out because their consumer asked for one per interval.
+pub const TICKS_THROTTLED: &str = "tickgate_ticks_throttled_total";
 /// Requests below `/api/v1`, by `endpoint` and `outcome`.
 pub const REST_REQUESTS: &str = "tickgate_rest_requests_total";
 /// Consumers connected now.

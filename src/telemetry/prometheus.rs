@@ -81,6 +81,11 @@ fn describe() {
     describe_counter!(names::TICKS_INVALID_PRICE, count, "Ticks not published: last price not positive.");
     describe_counter!(names::FRAMES_SENT, count, "Frames handed to consumers' sockets.");
     describe_counter!(names::TICKS_CONFLATED, count, "Frames replaced by newer ones for slow consumers.");
+    describe_counter!(
+        names::TICKS_THROTTLED,
+        count,
+        "Frames left out for consumers that want one per interval."
+    );
     describe_gauge!(names::CONSUMERS, count, "Consumers connected.");
     describe_gauge!(names::CONSUMERS_SLOW, count, "Consumers in conflation.");
     describe_counter!(names::CONSUMERS_CLOSED, count, "Consumers' connections that ended.");

@@ -1,4 +1,9 @@
-//! The topics a slow consumer is owed a newer frame of. Not the frames: the shard keeps the latest of each topic.
+//! The topics a slow consumer is owed a newer frame of, and how many it will never see. Not the
+//! frames: the shard keeps the latest of each topic.
+
+use std::collections::HashMap;
+
+use tokio::time::{Duration, Instant};
 
 use crate::hub::TopicId;
 
@@ -25,15 +30,13 @@ impl Dirty {
         known
     }
 
-    /// Takes a topic out.
-    pub(crate) fn remove(&mut self, topic: TopicId) {
+    /// Takes a topic out; whether it was in.
+    pub(crate) fn remove(&mut self, topic: TopicId) -> bool {
         let (word, bit) = place(topic);
-        if let Some(bits) = self.bits.get_mut(word)
-            && *bits & bit != 0
-        {
-            *bits &= !bit;
-            self.count -= 1;
-        }
+        let Some(bits) = self.bits.get_mut(word).filter(|bits| **bits & bit != 0) else { return false };
+        *bits &= !bit;
+        self.count -= 1;
+        true
     }
 
     /// Takes the next topic out, going round.
@@ -70,6 +73,41 @@ fn place(topic: TopicId) -> (usize, u64) {
     (topic.0 as usize / 64, 1 << (topic.0 % 64))
 }
 
+/// What was skipped of each dirty topic, for a consumer that wants to be told.
+#[derive(Debug, Default)]
+pub(crate) struct Skips(HashMap<TopicId, Skipped>);
+
+/// Frames of a topic that gave way to a newer one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Skipped {
+    pub(crate) frames: u64,
+    /// When the first of them was put off.
+    since: Instant,
+    /// When the newest frame came.
+    until: Instant,
+}
+
+impl Skipped {
+    /// The time between the first frame that is missing and the one that is not.
+    pub(crate) fn span(&self) -> Duration {
+        self.until.saturating_duration_since(self.since)
+    }
+}
+
+impl Skips {
+    /// A frame of a topic was put off, in place of one before it if it `replaced` any.
+    pub(crate) fn note(&mut self, topic: TopicId, replaced: bool, now: Instant) {
+        let skipped = self.0.entry(topic).or_insert(Skipped { frames: 0, since: now, until: now });
+        skipped.frames += u64::from(replaced);
+        skipped.until = now;
+    }
+
+    /// Forgets a topic; what was skipped of it, if anything was.
+    pub(crate) fn take(&mut self, topic: TopicId) -> Option<Skipped> {
+        self.0.remove(&topic).filter(|skipped| skipped.frames > 0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -85,10 +123,7 @@ mod tests {
             for (what, topic) in steps {
                 match what {
                     0 => prop_assert_eq!(dirty.insert(TopicId(topic)), !model.insert(topic)),
-                    1 => {
-                        dirty.remove(TopicId(topic));
-                        model.remove(&topic);
-                    }
+                    1 => prop_assert_eq!(dirty.remove(TopicId(topic)), model.remove(&topic)),
                     _ => match dirty.pop() {
                         Some(topic) => prop_assert!(model.remove(&topic.0)),
                         None => prop_assert!(model.is_empty()),

@@ -1,11 +1,15 @@
 //! What a connection still has to send: frames the socket did not take, control frames that
 //! go out at the next frame boundary, and, past the bound, which topics are owed their latest
-//! frame. Never tears or alters a frame. Knows no subscription and no clock.
+//! frame. Never tears or alters a frame. Knows no clock, and of subscriptions what it is told.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 
-use crate::gateway::connection::dirty::Dirty;
+use tokio::time::Instant;
+
+use crate::gateway::connection::dirty::{Dirty, Skips};
+use crate::gateway::connection::queue::Queue;
+use crate::gateway::connection::terms::{Source, Terms};
 use crate::gateway::connection::wire::{MAX_SLICES, Wire};
 use crate::gateway::shard::turn::{Run, Turn};
 use crate::hub::TopicId;
@@ -17,16 +21,17 @@ const COPY_BELOW: usize = 2048;
 const COPY_BYTES: usize = 256 << 10;
 /// How much is made of dirty topics at a time.
 const REFILL_BYTES: usize = 64 << 10;
-/// An empty queue keeps this much memory.
-const KEEP_BYTES: usize = 1 << 10;
 
 /// Exact counts of one shard, since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Market-data frames handed to sockets, or queued for one.
+    /// Market-data frames handed to sockets, or queued for one. Those that leave a queue again, because
+    /// others may not be missing, are taken back.
     pub frames: u64,
     /// Frames that were replaced by a newer one before their consumer could take them.
     pub conflated: u64,
+    /// Frames that were left out because their consumer wants fewer.
+    pub throttled: u64,
     /// Write calls, those that took nothing included.
     pub writes: u64,
     /// Bytes that sockets took.
@@ -67,16 +72,16 @@ enum Control {
 
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    /// Whole frames, but for the first `torn` bytes behind `start`.
-    queue: Vec<u8>,
-    start: usize,
-    /// The rest of a frame that the socket has begun with.
-    torn: usize,
+    queue: Queue,
     control: VecDeque<(Control, Box<[u8]>)>,
-    /// Bytes of the first control frame that are gone; then `torn` is 0.
+    /// Bytes of the first control frame that are gone; then no frame of the queue is begun.
     control_sent: usize,
     /// `Some`: past the bound, conflating.
     dirty: Option<Box<Dirty>>,
+    /// `Some`: the consumer is to be told what was conflated.
+    skips: Option<Box<Skips>>,
+    /// A frame that may not be missing did not fit.
+    overrun: bool,
     /// Bytes of answers queued since the queue was last empty.
     answers: usize,
     /// The socket took less than it was given, and has not said since that it takes more.
@@ -91,7 +96,7 @@ impl Outbox {
 
     /// Bytes that wait.
     pub(crate) fn waiting(&self) -> usize {
-        self.queue.len() - self.start
+        self.queue.waiting()
     }
 
     /// Whether the socket must say that it takes more before anything is written.
@@ -107,9 +112,7 @@ impl Outbox {
     /// Appends whole frames that `write` makes: answers to the consumer. Not bounded here;
     /// the shard stops reading from a consumer that does not take its answers.
     pub(crate) fn answer(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        let before = self.queue.len();
-        write(&mut self.queue);
-        self.answers += self.queue.len() - before;
+        self.answers += self.queue.push_with(None, write);
     }
 
     /// Bytes of answers that may still wait.
@@ -120,18 +123,79 @@ impl Outbox {
     /// Appends bytes that are no frames, before any frame: the answer to the handshake.
     pub(crate) fn preface(&mut self, bytes: &[u8]) {
         debug_assert!(self.is_empty(), "the handshake comes first");
-        self.queue.extend_from_slice(bytes);
-        self.torn = self.waiting();
+        self.queue.push_torn(bytes);
     }
 
-    /// The latest frame of a topic that the consumer has just taken.
-    pub(crate) fn snapshot(&mut self, topic: TopicId, frame: &[u8], limit: usize, counts: &mut Counts) {
-        if self.dirty.is_none() && self.waiting() + frame.len() <= limit {
-            self.queue.extend_from_slice(frame);
+    /// Queues a frame of a topic: the latest upon subscribing, or one that the socket did not take.
+    pub(crate) fn offer(&mut self, topic: TopicId, frame: &[u8], terms: &Terms<'_>, counts: &mut Counts) {
+        if self.overrun {
+            // The connection ends; nothing behind the missing frame may be taken for complete.
+            return;
+        }
+        let is_promised = terms.is_promised(topic);
+        if is_promised && self.waiting() + frame.len() > terms.limit {
+            self.make_room(terms, counts);
+        }
+        let fits = self.waiting() + frame.len() <= terms.limit;
+        if fits && (is_promised || self.dirty.is_none()) {
+            self.queue.push(topic, frame);
             counts.frames += 1;
             counts.bytes_copied += frame.len() as u64;
+        } else if is_promised {
+            self.overrun = true;
         } else {
-            self.conflate(topic, counts);
+            self.conflate(topic, terms.now, counts);
+        }
+    }
+
+    /// Frames of topics that may be conflated are, so that others fit.
+    fn make_room(&mut self, terms: &Terms<'_>, counts: &mut Counts) {
+        for topic in self.queue.evict(|topic| !terms.is_promised(topic)) {
+            counts.frames -= 1;
+            // Of a topic that was left meanwhile nothing is owed.
+            if terms.held.binary_search(&topic).is_ok() {
+                self.conflate(topic, terms.now, counts);
+            }
+        }
+    }
+
+    /// No frame of a topic may be missing from now on: what is owed of it is queued.
+    pub(crate) fn promise(
+        &mut self,
+        topic: TopicId,
+        source: &mut impl Source,
+        terms: &Terms<'_>,
+        counts: &mut Counts,
+    ) {
+        self.queue.start_index();
+        if self.dirty.as_mut().is_some_and(|dirty| dirty.remove(topic)) {
+            if let Some(skipped) = self.skips.as_mut().and_then(|skips| skips.take(topic)) {
+                self.queue.push_with(None, |out| source.notice(topic, &skipped, out));
+            }
+            let mut frame = Vec::new();
+            counts.throttled += u64::from(source.latest(topic, &mut frame));
+            if !frame.is_empty() {
+                self.offer(topic, &frame, terms, counts);
+            }
+        }
+    }
+
+    /// Every frame may be missing again.
+    pub(crate) fn promise_nothing(&mut self) {
+        self.queue.end_index();
+    }
+
+    /// Whether a frame that may not be missing did not fit: the connection must end.
+    pub(crate) fn is_overrun(&self) -> bool {
+        self.overrun
+    }
+
+    /// Whether the consumer is to be told what was conflated.
+    pub(crate) fn tell_skips(&mut self, tell: bool) {
+        match (&self.skips, tell) {
+            (None, true) => self.skips = Some(Box::default()),
+            (Some(_), false) => self.skips = None,
+            _ => {}
         }
     }
 
@@ -139,6 +203,9 @@ impl Outbox {
     pub(crate) fn forget(&mut self, topic: TopicId) {
         if let Some(dirty) = &mut self.dirty {
             dirty.remove(topic);
+        }
+        if let Some(skips) = &mut self.skips {
+            skips.take(topic);
         }
     }
 
@@ -154,9 +221,10 @@ impl Outbox {
 
     /// Queues a close frame behind the frame that is begun, and drops everything else.
     pub(crate) fn close(&mut self, frame: &[u8]) {
-        self.queue.truncate(self.start + self.torn);
+        self.queue.drop_whole();
         self.answers = 0;
         self.dirty = None;
+        self.skips = None;
         self.control.truncate(usize::from(self.control_sent > 0));
         self.push_control(Control::Close, frame);
     }
@@ -171,7 +239,7 @@ impl Outbox {
     }
 
     /// Sends a turn's frames behind what waits. What the socket refuses is kept within
-    /// `limit` bytes; beyond that, topics become dirty.
+    /// the limit; beyond that, topics become dirty.
     ///
     /// # Errors
     /// The socket's, if it is broken.
@@ -180,7 +248,7 @@ impl Outbox {
         wire: &mut W,
         turn: &Turn,
         due: &Due<'_>,
-        limit: usize,
+        terms: &Terms<'_>,
         sending: &mut Sending,
     ) -> io::Result<()> {
         // Taken back for those that become a dirty topic instead.
@@ -203,19 +271,20 @@ impl Outbox {
                 Err(e) => return Err(e),
             }
         }
-        self.keep(rest, turn, limit, &mut sending.counts);
+        self.keep(rest, turn, terms, &mut sending.counts);
         Ok(())
     }
 
-    /// Sends what waits, then the latest frame of each dirty topic, until the socket takes
-    /// no more. To be called when the socket may take more, or something was queued.
+    /// Sends what waits, then the latest frame of each dirty topic, `limit` bytes at a time, until
+    /// the socket takes no more. To be called when the socket may take more, or something was queued.
     ///
     /// # Errors
     /// The socket's, if it is broken.
-    pub(crate) fn pump<'a, W: Wire>(
+    pub(crate) fn pump<W: Wire>(
         &mut self,
         wire: &mut W,
-        mut latest: impl FnMut(TopicId) -> &'a [u8],
+        source: &mut impl Source,
+        limit: usize,
         sending: &mut Sending,
     ) -> io::Result<()> {
         self.blocked = false;
@@ -242,13 +311,19 @@ impl Outbox {
                 }
             }
             let Some(dirty) = &mut self.dirty else { return Ok(()) };
-            while self.queue.len() < REFILL_BYTES
+            // At least one, however little room all the others have left.
+            while self.queue.waiting() < REFILL_BYTES.min(limit.max(1))
                 && let Some(topic) = dirty.pop()
             {
-                let frame = latest(topic);
-                self.queue.extend_from_slice(frame);
-                sending.counts.frames += u64::from(!frame.is_empty());
-                sending.counts.bytes_copied += frame.len() as u64;
+                if let Some(skipped) = self.skips.as_mut().and_then(|skips| skips.take(topic)) {
+                    self.queue.push_with(None, |out| source.notice(topic, &skipped, out));
+                }
+                let counts = &mut sending.counts;
+                let len = self.queue.push_with(Some(topic), |out| {
+                    counts.throttled += u64::from(source.latest(topic, out));
+                });
+                counts.frames += u64::from(len > 0);
+                counts.bytes_copied += len as u64;
             }
             if dirty.is_empty() {
                 self.dirty = None;
@@ -270,16 +345,15 @@ impl Outbox {
             slices[count] = slice;
             count += 1;
         };
-        let waiting = &self.queue[self.start..];
-        if self.torn > 0 {
-            push(&waiting[..self.torn]);
+        if !self.queue.torn().is_empty() {
+            push(self.queue.torn());
         }
         // There is at most one ping, pong and close each, and one more that is half sent.
         for (_, frame) in &self.control {
             push(&frame[std::mem::take(&mut skip)..]);
         }
-        if waiting.len() > self.torn {
-            push(&waiting[self.torn..]);
+        if !self.queue.whole().is_empty() {
+            push(self.queue.whole());
         }
         (slices, count)
     }
@@ -327,10 +401,7 @@ impl Outbox {
 
     /// Takes `taken` bytes off what waits, in the order of [`Self::own_slices`].
     fn consume(&mut self, mut taken: usize) {
-        let torn = taken.min(self.torn);
-        self.start += torn;
-        self.torn -= torn;
-        taken -= torn;
+        taken -= self.queue.consume_torn(taken);
         while taken > 0
             && let Some((_, frame)) = self.control.front()
         {
@@ -343,29 +414,15 @@ impl Outbox {
             }
         }
         if taken > 0 {
-            // At a boundary now: walk on to the first one at or behind the new start.
-            let mut boundary = self.start;
-            self.start += taken;
-            while boundary < self.start {
-                boundary += frame_len(&self.queue[boundary..]);
-            }
-            self.torn = boundary - self.start;
+            self.queue.consume_whole(taken);
         }
-        if self.start == self.queue.len() {
-            self.queue.clear();
-            self.start = 0;
+        if self.queue.tidy() {
             self.answers = 0;
-            if self.queue.capacity() > KEEP_BYTES {
-                self.queue = Vec::new();
-            }
-        } else if self.start > self.queue.len() / 2 {
-            self.queue.drain(..self.start);
-            self.start = 0;
         }
     }
 
     /// Keeps what the socket did not take of a turn.
-    fn keep(&mut self, mut rest: Rest<'_>, turn: &Turn, limit: usize, counts: &mut Counts) {
+    fn keep(&mut self, mut rest: Rest<'_>, turn: &Turn, terms: &Terms<'_>, counts: &mut Counts) {
         if rest.sent > 0 {
             // The socket has begun with a run. The frame it is in the middle of must follow,
             // whatever the limit.
@@ -374,9 +431,8 @@ impl Outbox {
             let end = turn.frame_end(at).min(run.end);
             if end > at {
                 debug_assert!(self.waiting() == 0 && self.control.is_empty());
-                self.queue.extend_from_slice(turn.bytes(Run { start: at, end }));
-                self.torn = (end - at) as usize;
-                counts.bytes_copied += self.torn as u64;
+                self.queue.push_torn(turn.bytes(Run { start: at, end }));
+                counts.bytes_copied += u64::from(end - at);
                 rest.sent += end - at;
             }
         }
@@ -384,8 +440,8 @@ impl Outbox {
             let run = run.skip(rest.sent);
             rest = Rest { runs: others, sent: 0 };
             let bytes = turn.bytes(run);
-            if self.dirty.is_none() && self.waiting() + bytes.len() <= limit {
-                self.queue.extend_from_slice(bytes);
+            if self.dirty.is_none() && self.waiting() + bytes.len() <= terms.limit && !self.overrun {
+                self.queue.push_run(turn, run);
                 counts.bytes_copied += bytes.len() as u64;
                 continue;
             }
@@ -394,14 +450,17 @@ impl Outbox {
                 let frame = &bytes[at..at + entry.len as usize];
                 at += entry.len as usize;
                 counts.frames -= 1;
-                self.snapshot(entry.topic, frame, limit, counts);
+                self.offer(entry.topic, frame, terms, counts);
             }
         }
     }
 
-    fn conflate(&mut self, topic: TopicId, counts: &mut Counts) {
+    fn conflate(&mut self, topic: TopicId, now: Instant, counts: &mut Counts) {
         let replaced = self.dirty.get_or_insert_default().insert(topic);
         counts.conflated += u64::from(replaced);
+        if let Some(skips) = &mut self.skips {
+            skips.note(topic, replaced, now);
+        }
     }
 }
 
@@ -453,18 +512,5 @@ impl Rest<'_> {
             self.runs = others;
             self.sent = 0;
         }
-    }
-}
-
-/// The length of the unmasked frame that `bytes` begins with, header included.
-fn frame_len(bytes: &[u8]) -> usize {
-    match bytes[1] {
-        126 => 4 + usize::from(u16::from_be_bytes([bytes[2], bytes[3]])),
-        127 => {
-            let mut len = [0; 8];
-            len.copy_from_slice(&bytes[2..10]);
-            10 + u64::from_be_bytes(len) as usize
-        }
-        short => 2 + usize::from(short),
     }
 }

@@ -13,6 +13,7 @@ use crate::market::master::Master;
 use crate::market::{Exchange, InstrumentId};
 use crate::protocol::openalgo::command::{self, Command, Name};
 use crate::protocol::openalgo::frames::{self, Outcome};
+use crate::protocol::openalgo::options::{Delivery, Granted, Wishes};
 use crate::protocol::{Mode, websocket};
 
 impl Shard<'_> {
@@ -77,7 +78,9 @@ impl Shard<'_> {
         let Some(state) = self.state(slot) else { return true };
         let user = state.key().cloned();
         match (command, user) {
-            (Command::Authenticate { api_key }, _) => self.authenticate(slot, api_key.as_deref()),
+            (Command::Authenticate { api_key, wishes }, _) => {
+                self.authenticate(slot, api_key.as_deref(), wishes);
+            }
             (Command::Ping { timestamp, ping_id }, _) => {
                 let now = env.clock.now().as_millis();
                 self.answer(slot, |out| frames::pong(now, timestamp, ping_id, out));
@@ -95,12 +98,12 @@ impl Shard<'_> {
                 let live = env.hub.any_feed_live();
                 self.answer(slot, |out| frames::broker_info(&env.broker, &user.name, live, out));
             }
-            (Command::Subscribe { symbols, mode, request_id }, Some(_)) => {
+            (Command::Subscribe { symbols, mode, delivery, request_id }, Some(_)) => {
                 let master = env.master.load();
                 if master.is_none() && !late {
                     return false;
                 }
-                self.subscribe(slot, master.as_deref(), &symbols, mode, request_id);
+                self.subscribe(slot, master.as_deref(), &symbols, (mode, delivery), request_id);
             }
             (Command::Unsubscribe { symbols, request_id }, Some(_)) => {
                 self.unsubscribe(slot, &symbols, request_id);
@@ -124,7 +127,7 @@ impl Shard<'_> {
     }
 
     /// A refused attempt leaves things as they were; the consumer may try again.
-    fn authenticate(&mut self, slot: u32, api_key: Option<&str>) {
+    fn authenticate(&mut self, slot: u32, api_key: Option<&str>, wishes: Option<Wishes>) {
         let env = self.env;
         let Some(presented) = api_key else {
             self.answer(slot, |out| frames::auth_error("API key is required", out));
@@ -141,7 +144,24 @@ impl Shard<'_> {
         let Some(state) = self.state(slot) else { return };
         tracing::debug!(consumer = state.id, peer = %state.peer, key = %key.name, "consumer authenticated");
         state.phase = Phase::Open(Some(Arc::clone(&key)));
-        self.answer(slot, |out| frames::auth_ok(&env.broker, &key.name, out));
+        let granted = self.grant(slot, wishes);
+        self.answer(slot, |out| frames::auth_ok(&env.broker, &key.name, granted, out));
+    }
+
+    /// Does what a consumer wishes for, as far as it is to be had; what it gets, if it has any wish.
+    fn grant(&mut self, slot: u32, wishes: Option<Wishes>) -> Option<Granted> {
+        let member = self.fanout.get_mut(slot)?;
+        let wished = wishes.unwrap_or_default();
+        let seq = wished.seq == Some(true);
+        // Whoever wants to follow values closely wants to know what was left out, unless it says otherwise.
+        let conflated = wished.conflated.unwrap_or(seq || wished.state == Some(true));
+        member.outbox.tell_skips(conflated);
+        // Frames of what is held go on as they are.
+        if member.held().is_empty() {
+            member.encoding = if seq { Encoding::JsonSeq } else { Encoding::Json };
+        }
+        let seq = member.encoding == Encoding::JsonSeq;
+        wishes.map(|_| Granted { conflated, seq, state: false })
     }
 
     fn subscribe(
@@ -149,7 +169,7 @@ impl Shard<'_> {
         slot: u32,
         master: Option<&Master>,
         names: &[Name<'_>],
-        mode: Mode,
+        (mode, delivery): (Mode, Option<Delivery>),
         request_id: Option<&RawValue>,
     ) {
         let env = self.env;
@@ -157,7 +177,7 @@ impl Shard<'_> {
         let outcomes: Vec<_> = names
             .iter()
             .map(|name| {
-                let error = match self.subscribe_one(slot, master, name, mode) {
+                let error = match self.subscribe_one(slot, master, name, (mode, delivery)) {
                     Ok(topic) => {
                         taken.extend(topic);
                         None
@@ -177,7 +197,7 @@ impl Shard<'_> {
         slot: u32,
         master: Option<&Master>,
         name: &Name<'_>,
-        mode: Mode,
+        (mode, delivery): (Mode, Option<Delivery>),
     ) -> Result<Option<TopicId>, String> {
         let Some(master) = master else { return Err("instrument list not loaded yet".to_owned()) };
         let found = Exchange::parse(&name.exchange)
@@ -194,14 +214,21 @@ impl Shard<'_> {
             return Err(words.to_string());
         }
         let symbol = self.fanout.topics.shared_symbol(&name.symbol);
-        let key = TopicKey { instrument, mode, encoding: Encoding::Json, exchange, symbol };
+        let encoding = self.fanout.get(slot).map_or(Encoding::Json, |member| member.encoding);
+        let key = TopicKey { instrument, mode, encoding, exchange, symbol };
         let limit = self.env.settings.max_instruments_per_consumer;
         let full = self.fanout.get(slot).is_none_or(|member| member.held().len() >= limit);
         if full && !self.fanout.holds(slot, &key) {
             return Err(format!("Maximum capacity reached: {limit} subscriptions per connection"));
         }
         // Nothing is promised that the broker is known to have no room for.
-        self.fanout.try_hold(slot, &key).map_err(|none| none.to_string())
+        let taken = self.fanout.try_hold(slot, &key).map_err(|none| none.to_string())?;
+        if let Some(delivery) = delivery
+            && let Some(topic) = self.fanout.topics.find(&key)
+        {
+            self.fanout.set_delivery(slot, topic, delivery);
+        }
+        Ok(taken)
     }
 
     /// What was never subscribed is unsubscribed all the same.

@@ -1,14 +1,22 @@
 //! A shard's fan-out: batches in, one write per connection concerned. Owns the connections
-//! and the topics. No runtime, no readiness, no protocol: property tests drive it whole.
+//! and the topics. No runtime, no clock, no readiness, no protocol but [`owed`](super::owed)'s:
+//! property tests drive it whole.
+
+mod delivery;
 
 use std::io;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::gateway::connection::outbox::{Counts, Due, Outbox, Sending};
+use crate::gateway::connection::terms::Terms;
 use crate::gateway::connection::wire::Wire;
+use crate::gateway::shard::owed::Owed;
+use crate::gateway::shard::pacing::Pace;
 use crate::gateway::shard::topics::Topics;
 use crate::gateway::shard::turn::{Run, Runs, Turn};
-use crate::hub::{Batch, Hub, NoRoom, ShardId, TopicId, TopicKey};
+use crate::hub::{Batch, Encoding, Hub, NoRoom, ShardId, TopicId, TopicKey};
 
 /// A connection, with whatever `S` the shard keeps beside it.
 #[derive(Debug)]
@@ -16,12 +24,18 @@ pub(crate) struct Member<W, S> {
     pub(crate) wire: W,
     pub(crate) outbox: Outbox,
     pub(crate) state: S,
+    /// How it gets market data.
+    pub(crate) encoding: Encoding,
     /// The topics it holds, sorted.
     held: Vec<TopicId>,
+    /// Those of them of which no frame may be missing, sorted.
+    promised: Vec<TopicId>,
     /// What it counts for in [`Fanout::waiting_bytes`].
     accounted: usize,
     /// Whether it counts in [`Fanout::slow`].
     slow: bool,
+    /// Whether it was noted in [`Fanout::overrun`].
+    overrun: bool,
 }
 
 impl<W, S> Member<W, S> {
@@ -43,6 +57,8 @@ pub(crate) struct Overflow {
 #[derive(Debug)]
 pub(crate) struct Fanout<W, S> {
     pub(crate) topics: Topics,
+    /// The time of the turn at hand; set by whoever has a clock.
+    pub(crate) now: Instant,
     members: Vec<Option<Member<W, S>>>,
     free: Vec<u32>,
     count: usize,
@@ -50,6 +66,8 @@ pub(crate) struct Fanout<W, S> {
     turn: Turn,
     /// One connection's runs, while they are sent.
     list: Vec<Run>,
+    /// Frames that are due, by connection, while they are sent.
+    due: Vec<(u32, TopicId)>,
     sending: Sending,
     overflow: Overflow,
     waiting_bytes: usize,
@@ -58,24 +76,29 @@ pub(crate) struct Fanout<W, S> {
     blocked: Vec<u32>,
     /// Connections whose socket is broken.
     broken: Vec<(u32, io::Error)>,
+    /// Connections that a frame is missing for which was promised.
+    overrun: Vec<u32>,
 }
 
 impl<W: Wire, S> Fanout<W, S> {
-    pub(crate) fn new(hub: Hub, shard: ShardId, overflow: Overflow) -> Self {
+    pub(crate) fn new(hub: Hub, shard: ShardId, overflow: Overflow, now: Instant) -> Self {
         Self {
             topics: Topics::new(hub, shard),
+            now,
             members: Vec::new(),
             free: Vec::new(),
             count: 0,
             runs: Runs::default(),
             turn: Turn::default(),
             list: Vec::new(),
+            due: Vec::new(),
             sending: Sending::default(),
             overflow,
             waiting_bytes: 0,
             slow: 0,
             blocked: Vec::new(),
             broken: Vec::new(),
+            overrun: Vec::new(),
         }
     }
 
@@ -86,9 +109,12 @@ impl<W: Wire, S> Fanout<W, S> {
             wire,
             outbox: Outbox::default(),
             state: state(slot),
+            encoding: Encoding::Json,
             held: Vec::new(),
+            promised: Vec::new(),
             accounted: 0,
             slow: false,
+            overrun: false,
         };
         if slot as usize == self.members.len() {
             self.members.push(Some(member));
@@ -110,6 +136,7 @@ impl<W: Wire, S> Fanout<W, S> {
         // Whoever gets the slot next has nothing to do with what is noted of this one.
         self.blocked.retain(|noted| *noted != slot);
         self.broken.retain(|(noted, _)| *noted != slot);
+        self.overrun.retain(|noted| *noted != slot);
         self.free.push(slot);
         Some(member)
     }
@@ -137,6 +164,11 @@ impl<W: Wire, S> Fanout<W, S> {
         self.slow
     }
 
+    /// Bytes that wait for all connections.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
     /// Exact counts.
     pub(crate) fn counts(&self) -> Counts {
         self.sending.counts
@@ -150,6 +182,11 @@ impl<W: Wire, S> Fanout<W, S> {
     /// Connections whose sockets broke, since the last call.
     pub(crate) fn take_broken(&mut self) -> Vec<(u32, io::Error)> {
         std::mem::take(&mut self.broken)
+    }
+
+    /// Connections that must end because a frame that was promised did not fit, since the last call.
+    pub(crate) fn take_overrun(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.overrun)
     }
 
     /// Whether a connection holds a topic.
@@ -187,6 +224,7 @@ impl<W: Wire, S> Fanout<W, S> {
         let Some(Some(member)) = self.members.get_mut(slot as usize) else { return false };
         let Ok(at) = member.held.binary_search(&topic) else { return false };
         member.held.remove(at);
+        member.withdraw(topic);
         member.outbox.forget(topic);
         self.topics.remove(topic, slot);
         true
@@ -194,7 +232,7 @@ impl<W: Wire, S> Fanout<W, S> {
 
     /// Lets everybody leave a topic; returns who held it.
     pub(crate) fn leave(&mut self, topic: TopicId) -> Vec<u32> {
-        let holders = self.topics.holders(topic).to_vec();
+        let holders = self.topics.holders(topic);
         for &slot in &holders {
             self.drop_topic(slot, topic);
         }
@@ -204,10 +242,14 @@ impl<W: Wire, S> Fanout<W, S> {
     /// Lets everybody who holds a topic hold the one of `key` in its place. Returns who held it, and
     /// the new topic where it was not held already: its latest frame is owed.
     pub(crate) fn follow(&mut self, topic: TopicId, key: &TopicKey) -> Vec<(u32, Option<TopicId>)> {
-        let holders = self.topics.holders(topic).to_vec();
+        let holders = self.topics.holders(topic);
         let follow = |slot| {
+            let wanted = self.delivery(slot, topic);
             let new = self.hold(slot, key);
             self.drop_topic(slot, topic);
+            if let Some(new) = new {
+                self.set_delivery(slot, new, wanted);
+            }
             (slot, new)
         };
         holders.into_iter().map(follow).collect()
@@ -216,6 +258,8 @@ impl<W: Wire, S> Fanout<W, S> {
     /// Leaves every topic.
     pub(crate) fn drop_all(&mut self, slot: u32) {
         let Some(Some(member)) = self.members.get_mut(slot as usize) else { return };
+        member.promised.clear();
+        member.outbox.promise_nothing();
         for topic in std::mem::take(&mut member.held) {
             member.outbox.forget(topic);
             self.topics.remove(topic, slot);
@@ -225,26 +269,39 @@ impl<W: Wire, S> Fanout<W, S> {
     /// Queues the latest frames of topics that a connection has just taken, behind the answer
     /// that says so. A topic without one yet gets its first with a batch.
     pub(crate) fn snapshot(&mut self, slot: u32, topics: &[TopicId]) {
-        let limit = self.limit(slot);
-        let Some(Some(member)) = self.members.get_mut(slot as usize) else { return };
         for topic in topics {
-            let latest = self.topics.latest(*topic);
-            if !latest.is_empty() {
-                member.outbox.snapshot(*topic, latest, limit, &mut self.sending.counts);
+            let len = self.topics.latest(*topic).len();
+            if len == 0 {
+                continue;
             }
+            let Some(member) = self.get(slot) else { return };
+            if member.promised.binary_search(topic).is_ok()
+                && member.outbox.waiting() + len > self.limit(slot)
+            {
+                // Many at once are no sign that the consumer is slow.
+                self.pump(slot, false);
+            }
+            let (limit, now) = (self.limit(slot), self.now);
+            let Some(Some(member)) = self.members.get_mut(slot as usize) else { return };
+            let Member { outbox, held, promised, .. } = member;
+            let terms = Terms { limit, promised, held, now };
+            outbox.offer(*topic, self.topics.latest(*topic), &terms, &mut self.sending.counts);
+            self.sending.counts.throttled += u64::from(self.topics.sent(*topic, slot, now));
         }
+        self.account(slot);
     }
 
     /// Sends what waits for a connection, as far as its socket takes it. To be called when
     /// something was queued, or when the socket takes bytes again (`writable`).
     pub(crate) fn pump(&mut self, slot: u32, writable: bool) {
+        let limit = self.limit(slot);
         let Some(Some(member)) = self.members.get_mut(slot as usize) else { return };
         if member.outbox.is_empty() || (member.outbox.is_blocked() && !writable) {
             self.account(slot);
             return;
         }
-        let topics = &self.topics;
-        let sent = member.outbox.pump(&mut member.wire, |topic| topics.latest(topic), &mut self.sending);
+        let mut owed = Owed { topics: &mut self.topics, slot, now: self.now };
+        let sent = member.outbox.pump(&mut member.wire, &mut owed, limit, &mut self.sending);
         self.sent(slot, sent, false);
     }
 
@@ -254,13 +311,25 @@ impl<W: Wire, S> Fanout<W, S> {
         for batch in batches {
             let base = self.turn.push(Arc::clone(&batch));
             for entry in &batch.entries {
-                if entry.only.is_some_and(|only| only != shard) {
+                // The last value for one shard: not for another, nor if a frame was there before it.
+                if entry.only.is_some_and(|only| only != shard || self.topics.is_known(entry.topic)) {
                     continue;
                 }
                 let start = base + entry.offset;
-                let holders = self.topics.renew(entry.topic, Run { start, end: start + entry.len });
-                for &slot in holders {
+                let run = Run { start, end: start + entry.len };
+                let Some(holders) = self.topics.renew(entry.topic, run) else { continue };
+                for &slot in holders.plain {
                     self.runs.append(slot, start, entry.len);
+                }
+                for paced in holders.paced {
+                    match paced.offer(self.now) {
+                        Pace::Send { instead } => {
+                            self.runs.append(paced.slot, start, entry.len);
+                            self.sending.counts.throttled += u64::from(instead);
+                        }
+                        Pace::Hold => holders.due.arm(entry.topic, paced),
+                        Pace::Replace => self.sending.counts.throttled += 1,
+                    }
                 }
             }
         }
@@ -275,7 +344,9 @@ impl<W: Wire, S> Fanout<W, S> {
             let Some(Some(member)) = self.members.get_mut(slot as usize) else { continue };
             let was_blocked = member.outbox.is_blocked();
             let due = Due { runs: &list, frames };
-            let sent = member.outbox.send(&mut member.wire, &self.turn, &due, limit, &mut self.sending);
+            let Member { wire, outbox, held, promised, .. } = member;
+            let terms = Terms { limit, promised, held, now: self.now };
+            let sent = outbox.send(wire, &self.turn, &due, &terms, &mut self.sending);
             self.sent(slot, sent, was_blocked);
         }
         self.list = list;
@@ -306,5 +377,9 @@ impl<W: Wire, S> Fanout<W, S> {
         self.slow = self.slow - usize::from(member.slow) + usize::from(slow);
         member.accounted = now;
         member.slow = slow;
+        if member.outbox.is_overrun() && !member.overrun {
+            member.overrun = true;
+            self.overrun.push(slot);
+        }
     }
 }

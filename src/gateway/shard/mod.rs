@@ -12,6 +12,8 @@ mod fanout;
 #[cfg(test)]
 mod model_tests;
 mod order_stream;
+mod owed;
+mod pacing;
 mod reading;
 mod ready;
 mod renaming;
@@ -166,7 +168,7 @@ impl<'a> Shard<'a> {
         let now = Instant::now();
         Self {
             env,
-            fanout: Fanout::new(env.hub.clone(), queue.id(), overflow),
+            fanout: Fanout::new(env.hub.clone(), queue.id(), overflow, now),
             queue,
             master: env.master.changed(),
             ready: Arc::default(),
@@ -205,6 +207,7 @@ impl<'a> Shard<'a> {
                 () = &mut timer => Wake::ReadyOrTime,
             };
             self.now = Instant::now();
+            self.fanout.now = self.now;
             let more = match wake {
                 Wake::Event(event) => self.on_event(event),
                 Wake::Order(Some(order)) => {
@@ -239,8 +242,10 @@ impl<'a> Shard<'a> {
             self.look_at_master();
             self.serve_ready();
             self.serve_timers();
+            self.fanout.send_due();
             self.settle();
-            self.reporter.report(self.fanout.counts(), self.open, self.fanout.slow());
+            let waiting = self.fanout.waiting_bytes();
+            self.reporter.report(self.fanout.counts(), self.open, self.fanout.slow(), waiting);
             if self.stop_at.is_some_and(|at| self.fanout.count() == 0 || self.now >= at) {
                 return;
             }
@@ -255,7 +260,8 @@ impl<'a> Shard<'a> {
     fn next_time(&self, flushing: bool) -> Instant {
         const LONG: Duration = Duration::from_hours(1);
         let flush = (!flushing).then_some(self.next_flush);
-        [flush, self.timers.next(), self.stop_at].into_iter().flatten().min().unwrap_or(self.now + LONG)
+        let due = self.fanout.next_due();
+        [flush, due, self.timers.next(), self.stop_at].into_iter().flatten().min().unwrap_or(self.now + LONG)
     }
 
     /// Handles events up to a bound; whether more may wait.

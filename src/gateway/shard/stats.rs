@@ -10,6 +10,7 @@ use crate::hub::Encoding;
 use crate::protocol::close::CloseReason;
 use crate::telemetry::metrics::{
     CONSUMERS, CONSUMERS_CLOSED, CONSUMERS_SLOW, FRAMES_SENT, SOCKET_WRITES, TICK_LATENCY, TICKS_CONFLATED,
+    TICKS_THROTTLED,
 };
 
 /// Outlives its shard: a shard made anew goes on counting.
@@ -17,8 +18,10 @@ use crate::telemetry::metrics::{
 pub(crate) struct Stats {
     consumers: AtomicUsize,
     slow: AtomicUsize,
+    waiting: AtomicUsize,
     frames: AtomicU64,
     conflated: AtomicU64,
+    throttled: AtomicU64,
     writes: AtomicU64,
     bytes_written: AtomicU64,
     bytes_copied: AtomicU64,
@@ -31,11 +34,17 @@ impl Stats {
         (self.consumers.load(Ordering::Relaxed), self.slow.load(Ordering::Relaxed))
     }
 
+    /// Bytes that wait for consumers whose sockets are full.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Exact counts since the gateway started.
     pub(crate) fn counts(&self) -> Counts {
         Counts {
             frames: self.frames.load(Ordering::Relaxed),
             conflated: self.conflated.load(Ordering::Relaxed),
+            throttled: self.throttled.load(Ordering::Relaxed),
             writes: self.writes.load(Ordering::Relaxed),
             bytes_written: self.bytes_written.load(Ordering::Relaxed),
             bytes_copied: self.bytes_copied.load(Ordering::Relaxed),
@@ -54,6 +63,7 @@ pub(crate) struct Reporter<'a> {
     slow: usize,
     frames_metric: Counter,
     conflated_metric: Counter,
+    throttled_metric: Counter,
     writes_metric: Counter,
     consumers_metric: Gauge,
     slow_metric: Gauge,
@@ -70,6 +80,7 @@ impl<'a> Reporter<'a> {
             slow: 0,
             frames_metric: metrics::counter!(FRAMES_SENT, "encoding" => Encoding::Json.label()),
             conflated_metric: metrics::counter!(TICKS_CONFLATED),
+            throttled_metric: metrics::counter!(TICKS_THROTTLED),
             writes_metric: metrics::counter!(SOCKET_WRITES),
             consumers_metric: metrics::gauge!(CONSUMERS),
             slow_metric: metrics::gauge!(CONSUMERS_SLOW),
@@ -80,17 +91,19 @@ impl<'a> Reporter<'a> {
     }
 
     /// Reports how things stand.
-    pub(crate) fn report(&mut self, counts: Counts, consumers: usize, slow: usize) {
+    pub(crate) fn report(&mut self, mut counts: Counts, consumers: usize, slow: usize, waiting: usize) {
+        // Frames that left a queue again were reported already: the next ones make up for them.
+        counts.frames = counts.frames.max(self.counts.frames);
         if counts != self.counts {
             let old = std::mem::replace(&mut self.counts, counts);
             let add = |to: &AtomicU64, now: u64, before: u64| {
                 to.fetch_add(now - before, Ordering::Relaxed);
                 now - before
             };
-            // Frames that turn out to be conflated are taken back within a turn, never later.
             let frames = add(&self.stats.frames, counts.frames, old.frames);
             self.frames_metric.increment(frames);
             self.conflated_metric.increment(add(&self.stats.conflated, counts.conflated, old.conflated));
+            self.throttled_metric.increment(add(&self.stats.throttled, counts.throttled, old.throttled));
             self.writes_metric.increment(add(&self.stats.writes, counts.writes, old.writes));
             add(&self.stats.bytes_written, counts.bytes_written, old.bytes_written);
             add(&self.stats.bytes_copied, counts.bytes_copied, old.bytes_copied);
@@ -106,6 +119,7 @@ impl<'a> Reporter<'a> {
             self.slow = slow;
             self.stats.slow.store(slow, Ordering::Relaxed);
         }
+        self.stats.waiting.store(waiting, Ordering::Relaxed);
     }
 
     /// How long the oldest tick of a batch took, to the last consumer's socket.
@@ -124,6 +138,6 @@ impl<'a> Reporter<'a> {
 impl Drop for Reporter<'_> {
     fn drop(&mut self) {
         let counts = self.counts;
-        self.report(counts, 0, 0);
+        self.report(counts, 0, 0, 0);
     }
 }

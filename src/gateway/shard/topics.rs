@@ -1,9 +1,12 @@
-//! A shard's topics: who holds which, and the latest frame of each. Counts each topic once
-//! at the hub, however many of the shard's connections hold it.
+//! A shard's topics: who holds which, how often, and the latest frame of each. Counts each topic
+//! once at the hub, however many of the shard's connections hold it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::time::{Duration, Instant};
+
+use crate::gateway::shard::pacing::{Due, Paced};
 use crate::gateway::shard::turn::{Run, Turn};
 use crate::hub::{Hub, NoRoom, ShardId, TopicId, TopicKey};
 use crate::market::{Exchange, InstrumentId};
@@ -13,12 +16,25 @@ use crate::protocol::Mode;
 #[derive(Debug, Default)]
 struct Row {
     key: Option<TopicKey>,
-    /// The connections that hold it.
+    /// The connections that hold it and want every frame at once.
     holders: Vec<u32>,
+    /// Those that want fewer, by connection. Apart, so that the others pay nothing for them.
+    paced: Vec<Paced>,
     /// A copy of the latest frame, so that no batch is held on to. Empty: none came yet.
     latest: Vec<u8>,
     /// The latest frame in the turn at hand; of length 0 if there is none.
     newest: Run,
+}
+
+impl Row {
+    fn is_held(&self) -> bool {
+        !self.holders.is_empty() || !self.paced.is_empty()
+    }
+
+    fn paced(&mut self, slot: u32) -> Option<&mut Paced> {
+        let at = self.paced.binary_search_by_key(&slot, |paced| paced.slot).ok()?;
+        Some(&mut self.paced[at])
+    }
 }
 
 #[derive(Debug)]
@@ -30,11 +46,23 @@ pub(crate) struct Topics {
     names: HashMap<Arc<str>, Vec<TopicId>>,
     /// Topics with a frame in the turn at hand.
     renewed: Vec<TopicId>,
+    /// Frames that are held back.
+    due: Due,
+    /// Entries of all rows' `paced`.
+    paced: usize,
 }
 
 impl Topics {
     pub(crate) fn new(hub: Hub, shard: ShardId) -> Self {
-        Self { hub, shard, rows: Vec::new(), names: HashMap::new(), renewed: Vec::new() }
+        Self {
+            hub,
+            shard,
+            rows: Vec::new(),
+            names: HashMap::new(),
+            renewed: Vec::new(),
+            due: Due::default(),
+            paced: 0,
+        }
     }
 
     /// The shard whose topics these are.
@@ -60,8 +88,10 @@ impl Topics {
     }
 
     /// The connections that hold a topic.
-    pub(crate) fn holders(&self, topic: TopicId) -> &[u32] {
-        self.rows.get(topic.0 as usize).map_or(&[], |row| &row.holders)
+    pub(crate) fn holders(&self, topic: TopicId) -> Vec<u32> {
+        self.rows.get(topic.0 as usize).map_or_else(Vec::new, |row| {
+            row.holders.iter().copied().chain(row.paced.iter().map(|paced| paced.slot)).collect()
+        })
     }
 
     /// The topic of a key, if somebody here holds it.
@@ -127,13 +157,16 @@ impl Topics {
         let row = &mut self.rows[topic.0 as usize];
         if let Some(at) = row.holders.iter().position(|h| *h == slot) {
             row.holders.swap_remove(at);
+        } else if let Ok(at) = row.paced.binary_search_by_key(&slot, |paced| paced.slot) {
+            row.paced.remove(at);
+            self.paced -= 1;
         }
-        if row.holders.is_empty()
+        if !row.is_held()
             && let Some(key) = row.key.take()
         {
             // What comes while nobody here holds it is not kept, so this would grow old.
             row.latest = Vec::new();
-            row.holders = Vec::new();
+            (row.holders, row.paced) = (Vec::new(), Vec::new());
             if let Some(named) = self.names.get_mut(&key.symbol) {
                 named.retain(|t| *t != topic);
                 if named.is_empty() {
@@ -144,18 +177,87 @@ impl Topics {
         }
     }
 
+    /// The least time between two frames that a holder wants; zero if it wants all.
+    pub(crate) fn interval(&mut self, topic: TopicId, slot: u32) -> Duration {
+        let row = self.rows.get_mut(topic.0 as usize);
+        row.and_then(|row| row.paced(slot)).map_or(Duration::ZERO, |paced| paced.interval())
+    }
+
+    /// Changes it; whether a frame that was held back must leave now.
+    pub(crate) fn set_interval(
+        &mut self,
+        topic: TopicId,
+        slot: u32,
+        interval: Duration,
+        now: Instant,
+    ) -> bool {
+        let Some(row) = self.rows.get_mut(topic.0 as usize) else { return false };
+        match row.paced.binary_search_by_key(&slot, |paced| paced.slot) {
+            Ok(at) if interval.is_zero() => {
+                let owed = row.paced.remove(at).sent(now);
+                row.holders.push(slot);
+                self.paced -= 1;
+                owed
+            }
+            Ok(at) => {
+                row.paced[at].set_interval(interval);
+                self.arm(topic, slot);
+                false
+            }
+            Err(at) => {
+                if !interval.is_zero()
+                    && let Some(plain) = row.holders.iter().position(|h| *h == slot)
+                {
+                    row.holders.swap_remove(plain);
+                    row.paced.insert(at, Paced::new(slot, interval, now));
+                    self.paced += 1;
+                }
+                false
+            }
+        }
+    }
+
+    fn arm(&mut self, topic: TopicId, slot: u32) {
+        let Self { rows, due, paced, .. } = self;
+        if let Some(paced) = rows[topic.0 as usize].paced(slot) {
+            due.arm(topic, paced);
+        }
+        due.tidy(*paced, |topic, slot| rows.get_mut(topic.0 as usize)?.paced(slot)?.armed());
+    }
+
+    /// The latest frame of a topic leaves for a connection; whether one was held back for it.
+    pub(crate) fn sent(&mut self, topic: TopicId, slot: u32, now: Instant) -> bool {
+        let Some(row) = self.rows.get_mut(topic.0 as usize) else { return false };
+        row.paced(slot).is_some_and(|paced| paced.sent(now))
+    }
+
+    /// When the next frame that is held back is due.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.due.next()
+    }
+
+    /// Takes a frame that is due: its topic and for whom it was held back.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(TopicId, u32)> {
+        while let Some((at, topic, slot)) = self.due.pop(now) {
+            if let Some(paced) = self.rows.get_mut(topic.0 as usize).and_then(|row| row.paced(slot))
+                && self.due.is_due(at, topic, paced, now)
+            {
+                paced.sent(now);
+                return Some((topic, slot));
+            }
+        }
+        None
+    }
+
     /// The holders of a topic that has a frame at `run`; notes that it is the newest.
     #[inline]
-    pub(crate) fn renew(&mut self, topic: TopicId, run: Run) -> &[u32] {
-        let Some(row) = self.rows.get_mut(topic.0 as usize) else { return &[] };
-        if row.holders.is_empty() {
-            return &[];
-        }
+    pub(crate) fn renew(&mut self, topic: TopicId, run: Run) -> Option<Holders<'_>> {
+        let row = self.rows.get_mut(topic.0 as usize).filter(|row| row.is_held())?;
         if row.newest.len() == 0 {
             self.renewed.push(topic);
         }
         row.newest = run;
-        &row.holders
+        Some(Holders { plain: &row.holders, paced: &mut row.paced, due: &mut self.due })
     }
 
     /// Copies the newest frame of each topic out of a turn. Once per topic, however many
@@ -169,10 +271,25 @@ impl Topics {
         }
     }
 
+    /// Whether a frame of a topic has come since somebody here took it.
+    pub(crate) fn is_known(&self, topic: TopicId) -> bool {
+        self.rows.get(topic.0 as usize).is_some_and(|row| row.newest.len() > 0 || !row.latest.is_empty())
+    }
+
     /// The latest frame of a topic; empty if none came yet.
     pub(crate) fn latest(&self, topic: TopicId) -> &[u8] {
         self.rows.get(topic.0 as usize).map_or(&[], |row| &row.latest)
     }
+}
+
+/// Who gets a frame of a topic.
+pub(crate) struct Holders<'a> {
+    /// At once.
+    pub(crate) plain: &'a [u32],
+    /// When their interval has passed.
+    pub(crate) paced: &'a mut [Paced],
+    /// Where frames for the latter are noted.
+    pub(crate) due: &'a mut Due,
 }
 
 impl Drop for Topics {

@@ -11,6 +11,7 @@ use crate::gateway::connection::wire::Transport;
 use crate::gateway::shard::Shard;
 use crate::gateway::shard::consumer::{Consumer, Phase};
 use crate::gateway::shard::fanout::Member;
+use crate::protocol::close::CloseReason;
 
 impl Shard<'_> {
     /// Goes on writing to a socket that was full, if it is no more.
@@ -30,12 +31,17 @@ impl Shard<'_> {
         }
     }
 
-    /// Waits for full sockets and gives up broken ones.
+    /// Waits for full sockets, gives up broken ones, and closes those that were too slow for what they
+    /// asked for.
     pub(super) fn settle(&mut self) {
         loop {
             let (blocked, broken) = (self.fanout.take_blocked(), self.fanout.take_broken());
-            if blocked.is_empty() && broken.is_empty() {
+            let overrun = self.fanout.take_overrun();
+            if blocked.is_empty() && broken.is_empty() && overrun.is_empty() {
                 return;
+            }
+            for slot in overrun {
+                self.close(slot, CloseReason::TooSlow);
             }
             for slot in blocked {
                 self.write_if_possible(slot);

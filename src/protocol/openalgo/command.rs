@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::protocol::Mode;
+use crate::protocol::openalgo::options::{self, Delivery, Wishes};
 
 /// One thing a consumer may ask for.
 pub enum Command<'a> {
@@ -18,6 +19,8 @@ pub enum Command<'a> {
     Authenticate {
         /// The key; `None` if the frame had none.
         api_key: Option<Cow<'a, str>>,
+        /// What it wants beyond OpenAlgo; `None` if it knows of nothing beyond.
+        wishes: Option<Wishes>,
     },
     /// Send me these.
     Subscribe {
@@ -25,6 +28,8 @@ pub enum Command<'a> {
         symbols: Vec<Name<'a>>,
         /// In which mode, for the whole frame.
         mode: Mode,
+        /// How; `None` leaves it as it is, at first as OpenAlgo does.
+        delivery: Option<Delivery>,
         /// Echoed in the acknowledgement.
         request_id: Option<&'a RawValue>,
     },
@@ -69,7 +74,9 @@ impl fmt::Debug for Command<'_> {
     /// The verb and how much was asked; never a key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Authenticate { api_key } => write!(f, "authenticate (key given: {})", api_key.is_some()),
+            Self::Authenticate { api_key, .. } => {
+                write!(f, "authenticate (key given: {})", api_key.is_some())
+            }
             Self::Subscribe { symbols, mode, .. } => {
                 write!(f, "subscribe {} ({})", symbols.len(), mode.label())
             }
@@ -108,7 +115,7 @@ impl CommandError {
         Self { code, message: message.into() }
     }
 
-    fn parameters(message: impl Into<String>) -> Self {
+    pub(super) fn parameters(message: impl Into<String>) -> Self {
         Self::new("INVALID_PARAMETERS", message)
     }
 }
@@ -145,6 +152,8 @@ struct Frame<'a> {
     timestamp: Option<&'a RawValue>,
     #[serde(borrow, rename = "_pingId")]
     ping_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tickgate: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -181,7 +190,8 @@ pub fn parse(frame: &[u8]) -> Result<Command<'_>, CommandError> {
     match verb.as_deref() {
         Some("authenticate" | "auth") => {
             let key = [frame.api_key, frame.apikey].into_iter().flatten().find_map(text_of);
-            Ok(Command::Authenticate { api_key: key.filter(|k| !k.is_empty()) })
+            let wishes = frame.tickgate.map(options::wishes).transpose()?;
+            Ok(Command::Authenticate { api_key: key.filter(|k| !k.is_empty()), wishes })
         }
         Some("subscribe") => subscribe(&frame),
         Some("unsubscribe") => unsubscribe(&frame),
@@ -219,7 +229,8 @@ fn subscribe<'a>(frame: &Frame<'a>) -> Result<Command<'a>, CommandError> {
     if symbols.is_empty() {
         return Err(CommandError::parameters("At least one symbol must be specified"));
     }
-    Ok(Command::Subscribe { symbols, mode, request_id: frame.request_id })
+    let delivery = frame.tickgate.map(options::delivery).transpose()?;
+    Ok(Command::Subscribe { symbols, mode, delivery, request_id: frame.request_id })
 }
 
 fn unsubscribe<'a>(frame: &Frame<'a>) -> Result<Command<'a>, CommandError> {
@@ -262,7 +273,7 @@ fn name_of<'a>(symbol: Option<&'a RawValue>, exchange: Option<&'a RawValue>) -> 
 }
 
 /// A JSON string, borrowed where it holds no escapes. `None` for any other type.
-fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
+pub(super) fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     if !inner.contains('\\') {
         return Some(Cow::Borrowed(inner));
@@ -298,7 +309,7 @@ fn check_depth(raw: &RawValue) -> Result<(), CommandError> {
 
 /// Enough of a consumer's text to recognise it by, so that an answer is never much longer
 /// than the question, and without what the AmiBroker plugin takes for success.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     let text: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
     if text.contains("success") || text.contains("authenticated") { "…".to_owned() } else { text }
 }

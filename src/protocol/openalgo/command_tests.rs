@@ -119,7 +119,7 @@ fn what_is_wrong_is_named() {
 #[test]
 fn the_other_verbs() {
     let key = |frame: &'static str| match parse(frame.as_bytes()) {
-        Ok(Command::Authenticate { api_key }) => api_key.map(Cow::into_owned),
+        Ok(Command::Authenticate { api_key, .. }) => api_key.map(Cow::into_owned),
         other => panic!("{other:?}"),
     };
     assert_eq!(key(r#"{"action":"authenticate","api_key":"a"}"#).as_deref(), Some("a"));
@@ -146,7 +146,7 @@ proptest! {
 
     #[test]
     fn arbitrary_members_never_panic(verb in "(un)?subscribe|auth|ping|.{0,9}", value in r#"(null|1|"x"|\[\]|\{\}|\[\{"symbol":"A","exchange":3\}\]|.{0,12})"#) {
-        for member in ["symbols", "symbol", "mode", "api_key", "request_id"] {
+        for member in ["symbols", "symbol", "mode", "api_key", "request_id", "tickgate"] {
             let _ = parse(format!(r#"{{"action":"{verb}","{member}":{value}}}"#).as_bytes());
         }
     }

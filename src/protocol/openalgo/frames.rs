@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::market::Exchange;
 use crate::protocol::Mode;
+use crate::protocol::openalgo::options::Granted;
 
 /// What an error frame says. OpenAlgo's clients branch on `code`.
 pub fn error(code: &str, message: &str, out: &mut Vec<u8>) {
@@ -25,15 +26,50 @@ pub fn auth_error(message: &str, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// An accepted authentication.
-pub fn auth_ok(broker: &str, user: &str, out: &mut Vec<u8>) {
+/// An accepted authentication. Who asked for anything beyond OpenAlgo is told what it gets.
+pub fn auth_ok(broker: &str, user: &str, granted: Option<Granted>, out: &mut Vec<u8>) {
     out.extend_from_slice(
         b"{\"type\":\"auth\",\"status\":\"success\",\"message\":\"Authentication successful\",\"broker\":",
     );
     push_string(broker, out);
     out.extend_from_slice(b",\"user_id\":");
     push_string(user, out);
-    out.extend_from_slice(b",\"supported_features\":{\"ltp\":true,\"quote\":true,\"depth\":true}}");
+    out.extend_from_slice(b",\"supported_features\":{\"ltp\":true,\"quote\":true,\"depth\":true}");
+    if let Some(granted) = granted {
+        out.extend_from_slice(b",\"tickgate\":{");
+        for (key, is_granted) in [
+            (&b"\"conflated\":"[..], granted.conflated),
+            (b",\"seq\":", granted.seq),
+            (b",\"state\":", granted.state),
+        ] {
+            out.extend_from_slice(key);
+            out.extend_from_slice(if is_granted { b"true" } else { b"false" });
+        }
+        out.push(b'}');
+    }
+    out.push(b'}');
+}
+
+/// Tells a consumer who asked for it that frames of a topic gave way to the one that follows.
+pub fn conflated(
+    symbol: &str,
+    exchange: Exchange,
+    mode: Mode,
+    skipped: u64,
+    span_ms: u64,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"{\"type\":\"conflated\",\"symbol\":");
+    push_string(symbol, out);
+    out.extend_from_slice(b",\"exchange\":");
+    push_string(exchange.as_str(), out);
+    out.extend_from_slice(b",\"mode\":");
+    out.push(b'0' + mode.number());
+    out.extend_from_slice(b",\"skipped\":");
+    out.extend_from_slice(itoa::Buffer::new().format(skipped).as_bytes());
+    out.extend_from_slice(b",\"span_ms\":");
+    out.extend_from_slice(itoa::Buffer::new().format(span_ms).as_bytes());
+    out.push(b'}');
 }
 
 /// The outcome for one name in an acknowledgement.
@@ -239,9 +275,18 @@ mod tests {
     #[test]
     fn the_frames_openalgo_clients_know() {
         assert_eq!(
-            written(|out| auth_ok("jainamxts", "alice", out)),
+            written(|out| auth_ok("jainamxts", "alice", None, out)),
             json!({"type":"auth","status":"success","message":"Authentication successful","broker":"jainamxts",
                 "user_id":"alice","supported_features":{"ltp":true,"quote":true,"depth":true}})
+        );
+        let granted = Granted { conflated: true, ..Granted::default() };
+        assert_eq!(
+            written(|out| auth_ok("b", "alice", Some(granted), out))["tickgate"],
+            json!({"conflated":true,"seq":false,"state":false})
+        );
+        assert_eq!(
+            written(|out| conflated("SBIN", Exchange::Nse, Mode::Depth, 12, 340, out)),
+            json!({"type":"conflated","symbol":"SBIN","exchange":"NSE","mode":3,"skipped":12,"span_ms":340})
         );
         assert_eq!(
             written(|out| error("INVALID_JSON", "Invalid JSON message", out)),

@@ -12,15 +12,45 @@ use crate::protocol::openalgo::number::{push_hundredths, push_i64, push_price};
 /// AmiBroker plugin takes the first it finds; they stand in `data` again for the charts client.
 pub fn prefix(symbol: &str, exchange: Exchange, mode: Mode, broker: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(192);
-    out.extend_from_slice(b"{\"type\":\"market_data\",");
-    push_name(symbol, exchange, mode, &mut out);
-    out.extend_from_slice(b",\"broker\":");
-    push_string(broker, &mut out);
-    out.extend_from_slice(b",\"data\":{");
-    push_name(symbol, exchange, mode, &mut out);
-    out.extend_from_slice(b",\"ltp\":");
+    push_envelope(symbol, exchange, mode, &mut out);
+    push_data(symbol, exchange, mode, broker, &mut out);
     out.shrink_to_fit();
     out
+}
+
+/// The same for frames that carry sequence numbers: what stands before the number, and what stands
+/// between it and the last price. `epoch` tells one life of the server from another.
+pub fn numbered_prefix(
+    symbol: &str,
+    exchange: Exchange,
+    mode: Mode,
+    broker: &str,
+    epoch: u32,
+) -> (Vec<u8>, Vec<u8>) {
+    let (mut head, mut rest) = (Vec::with_capacity(128), Vec::with_capacity(128));
+    push_envelope(symbol, exchange, mode, &mut head);
+    push_integer(b",\"epoch\":", i64::from(epoch), &mut head);
+    head.extend_from_slice(b",\"seq\":");
+    push_data(symbol, exchange, mode, broker, &mut rest);
+    (head, rest)
+}
+
+/// Appends the sequence number of a frame behind what [`numbered_prefix`] puts before it.
+pub fn push_sequence(sequence: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(sequence).as_bytes());
+}
+
+fn push_envelope(symbol: &str, exchange: Exchange, mode: Mode, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":\"market_data\",");
+    push_name(symbol, exchange, mode, out);
+}
+
+fn push_data(symbol: &str, exchange: Exchange, mode: Mode, broker: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"broker\":");
+    push_string(broker, out);
+    out.extend_from_slice(b",\"data\":{");
+    push_name(symbol, exchange, mode, out);
+    out.extend_from_slice(b",\"ltp\":");
 }
 
 /// `mode` is a JSON integer: the Python client drops the frame silently otherwise.

@@ -5,6 +5,7 @@ pub mod command;
 pub mod frames;
 pub mod market_data;
 mod number;
+pub mod options;
 pub mod order_update;
 pub mod orders;
 pub mod rest;
