@@ -114,7 +114,8 @@ mod tests {
 
     fn taken(topic: u32, shard: u16) -> Change {
         let prefix = [].into();
-        let topic = Topic { id: TopicId(topic), mode: Mode::Ltp, encoding: Encoding::Json, prefix };
+        let (mode, encoding) = (Mode::Ltp, Encoding::Json);
+        let topic = Topic { id: TopicId(topic), mode, encoding, prefix, listing: 0 };
         Change::Taken { instrument: INSTRUMENT, topic, shard: ShardId(shard) }
     }
 

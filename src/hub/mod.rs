@@ -3,6 +3,7 @@
 
 mod bands;
 mod batch;
+mod encode;
 mod mailbox;
 mod publisher;
 mod queue;
@@ -12,6 +13,7 @@ mod topic;
 mod tests;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,7 +25,7 @@ pub use publisher::{Counters, Publisher};
 pub use queue::{ShardEvent, ShardQueue};
 pub use topic::{Encoding, TopicId, TopicKey};
 
-use crate::clock::UnixNanos;
+use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::hub::mailbox::Mailbox;
 use crate::hub::publisher::Memory;
 use crate::hub::queue::Queue;
@@ -104,9 +106,20 @@ struct Refusal {
     for_want_of_room: bool,
 }
 
-#[derive(Debug)]
+/// A server's life, as binary records name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// When it began.
+    pub started_at: UnixNanos,
+    /// Another number for each life; nothing else may be read from it.
+    pub epoch: u32,
+}
+
 pub(crate) struct Inner {
     broker: Box<str>,
+    /// For when a record was written; nothing else here depends on the time.
+    clock: Arc<dyn Clock>,
+    life: Life,
     table: Mutex<Table>,
     seats: Mutex<HashMap<FeedId, Seat>>,
     shards: ArcSwap<Vec<Arc<Queue>>>,
@@ -121,15 +134,35 @@ pub(crate) struct Inner {
     budget: AtomicUsize,
 }
 
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner")
+            .field("broker", &self.broker)
+            .field("life", &self.life)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The meeting point of feeds and shards. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Hub(Arc<Inner>);
 
 impl Hub {
-    /// A hub whose frames name `broker`.
+    /// A hub whose frames name `broker`, on the machine's clock.
     pub fn new(broker: &str) -> Self {
+        Self::with_clock(broker, Arc::new(SystemClock))
+    }
+
+    /// The same on another clock.
+    pub fn with_clock(broker: &str, clock: Arc<dyn Clock>) -> Self {
+        let started_at = clock.now();
+        // Milliseconds: a supervisor may start a server again within the second. They come round after
+        // 49 days; that the very next life begins in the same one is not to be feared.
+        let life = Life { started_at, epoch: started_at.as_millis() as u32 };
         Self(Arc::new(Inner {
             broker: broker.into(),
+            clock,
+            life,
             table: Mutex::default(),
             seats: Mutex::default(),
             shards: ArcSwap::default(),
@@ -172,6 +205,16 @@ impl Hub {
             }
         }
         Ok(self.take(table, shard, key))
+    }
+
+    /// The server's life, as binary records name it.
+    pub fn life(&self) -> Life {
+        self.0.life
+    }
+
+    /// The number that records of a binary topic carry for its instrument.
+    pub fn listing(&self, topic: TopicId) -> Option<u32> {
+        lock(&self.0.table).listing(topic)
     }
 
     /// Says how many slots the broker grants over all accounts.

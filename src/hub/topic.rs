@@ -13,6 +13,8 @@ use crate::protocol::openalgo::market_data;
 pub enum Encoding {
     /// OpenAlgo's JSON.
     Json,
+    /// Records of `tickgate.v1`.
+    Binary,
 }
 
 impl Encoding {
@@ -20,6 +22,7 @@ impl Encoding {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Json => "json",
+            Self::Binary => "binary",
         }
     }
 }
@@ -51,8 +54,10 @@ pub(super) struct Topic {
     pub(super) id: TopicId,
     pub(super) mode: Mode,
     pub(super) encoding: Encoding,
-    /// Everything of a frame before the last price.
+    /// Of JSON: everything of a frame before the last price.
     pub(super) prefix: Arc<[u8]>,
+    /// Of binary records: the instrument's number; see [`Listings`].
+    pub(super) listing: u32,
 }
 
 /// What publishers are told.
@@ -81,6 +86,18 @@ impl Change {
     }
 }
 
+/// Numbers of instruments under their names, as binary records carry them: from 1, the same for
+/// every mode, and never given to another, so that a consumer may keep what a number means.
+#[derive(Debug, Default)]
+struct Listings(HashMap<(InstrumentId, Exchange, Arc<str>), u32>);
+
+impl Listings {
+    fn number(&mut self, key: &TopicKey) -> u32 {
+        let next = self.0.len() as u32 + 1;
+        *self.0.entry((key.instrument, key.exchange, Arc::clone(&key.symbol))).or_insert(next)
+    }
+}
+
 #[derive(Debug)]
 struct Row {
     key: TopicKey,
@@ -92,6 +109,7 @@ struct Row {
 pub(super) struct Table {
     numbers: HashMap<TopicKey, TopicId>,
     rows: Vec<Row>,
+    listings: Listings,
     /// Holders by instrument and mode: what is wanted of the broker.
     wanted: HashMap<InstrumentId, [u32; Mode::ALL.len()]>,
     /// Slots at the broker that this takes: one for an instrument's prices in whatever mode, one
@@ -116,10 +134,11 @@ impl Table {
     pub(super) fn acquire(&mut self, key: TopicKey, shard: ShardId, broker: &str) -> (TopicId, Change) {
         let id = *self.numbers.entry(key.clone()).or_insert_with(|| {
             let id = TopicId(self.rows.len() as u32);
-            let prefix = match key.encoding {
-                Encoding::Json => market_data::prefix(&key.symbol, key.exchange, key.mode, broker),
+            let (prefix, listing) = match key.encoding {
+                Encoding::Json => (market_data::prefix(&key.symbol, key.exchange, key.mode, broker), 0),
+                Encoding::Binary => (Vec::new(), self.listings.number(&key)),
             };
-            let topic = Topic { id, mode: key.mode, encoding: key.encoding, prefix: prefix.into() };
+            let topic = Topic { id, mode: key.mode, encoding: key.encoding, prefix: prefix.into(), listing };
             self.rows.push(Row { key, topic, holders: 0 });
             id
         });
@@ -158,6 +177,11 @@ impl Table {
             topic: row.topic.clone(),
             shard: ShardId::NONE,
         })
+    }
+
+    /// The number that binary records of a topic carry.
+    pub(super) fn listing(&self, topic: TopicId) -> Option<u32> {
+        self.rows.get(topic.0 as usize).map(|row| row.topic.listing)
     }
 
     /// Slots at the broker that are wanted in all.

@@ -27,10 +27,12 @@ pub fn encode_text_header(len: usize, out: &mut Vec<u8>) {
 }
 
 /// Appends the header of a binary frame of `len` bytes.
+#[inline]
 pub fn encode_binary_header(len: usize, out: &mut Vec<u8>) {
     encode_header(BINARY, len, out);
 }
 
+#[inline]
 fn encode_header(first: u8, len: usize, out: &mut Vec<u8>) {
     out.push(first);
     if len <= 125 {

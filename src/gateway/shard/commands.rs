@@ -168,6 +168,7 @@ impl Shard<'_> {
             })
             .collect();
         self.answer(slot, |out| frames::subscribe_ack(&outcomes, mode, &env.broker, request_id, out));
+        self.introduce(slot, &taken);
         self.fanout.snapshot(slot, &taken);
     }
 
@@ -194,7 +195,8 @@ impl Shard<'_> {
             return Err(words.to_string());
         }
         let symbol = self.fanout.topics.shared_symbol(&name.symbol);
-        let key = TopicKey { instrument, mode, encoding: Encoding::Json, exchange, symbol };
+        let encoding = self.fanout.get(slot).map_or(Encoding::Json, |member| member.encoding);
+        let key = TopicKey { instrument, mode, encoding, exchange, symbol };
         let limit = self.env.settings.max_instruments_per_consumer;
         let full = self.fanout.get(slot).is_none_or(|member| member.held().len() >= limit);
         if full && !self.fanout.holds(slot, &key) {

@@ -8,7 +8,7 @@ use crate::gateway::connection::outbox::{Counts, Due, Outbox, Sending};
 use crate::gateway::connection::wire::Wire;
 use crate::gateway::shard::topics::Topics;
 use crate::gateway::shard::turn::{Run, Runs, Turn};
-use crate::hub::{Batch, Hub, NoRoom, ShardId, TopicId, TopicKey};
+use crate::hub::{Batch, Encoding, Hub, NoRoom, ShardId, TopicId, TopicKey};
 
 /// A connection, with whatever `S` the shard keeps beside it.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct Member<W, S> {
     pub(crate) wire: W,
     pub(crate) outbox: Outbox,
     pub(crate) state: S,
+    /// How it gets market data.
+    pub(crate) encoding: Encoding,
     /// The topics it holds, sorted.
     held: Vec<TopicId>,
     /// What it counts for in [`Fanout::waiting_bytes`].
@@ -86,6 +88,7 @@ impl<W: Wire, S> Fanout<W, S> {
             wire,
             outbox: Outbox::default(),
             state: state(slot),
+            encoding: Encoding::Json,
             held: Vec::new(),
             accounted: 0,
             slow: false,
@@ -227,12 +230,14 @@ impl<W: Wire, S> Fanout<W, S> {
     pub(crate) fn snapshot(&mut self, slot: u32, topics: &[TopicId]) {
         let limit = self.limit(slot);
         let Some(Some(member)) = self.members.get_mut(slot as usize) else { return };
+        let before = self.sending.counts.frames;
         for topic in topics {
             let latest = self.topics.latest(*topic);
             if !latest.is_empty() {
                 member.outbox.snapshot(*topic, latest, limit, &mut self.sending.counts);
             }
         }
+        self.sending.counts.attribute(before, member.encoding);
     }
 
     /// Sends what waits for a connection, as far as its socket takes it. To be called when
@@ -243,8 +248,9 @@ impl<W: Wire, S> Fanout<W, S> {
             self.account(slot);
             return;
         }
-        let topics = &self.topics;
+        let (topics, before) = (&self.topics, self.sending.counts.frames);
         let sent = member.outbox.pump(&mut member.wire, |topic| topics.latest(topic), &mut self.sending);
+        self.sending.counts.attribute(before, member.encoding);
         self.sent(slot, sent, false);
     }
 
@@ -275,7 +281,9 @@ impl<W: Wire, S> Fanout<W, S> {
             let Some(Some(member)) = self.members.get_mut(slot as usize) else { continue };
             let was_blocked = member.outbox.is_blocked();
             let due = Due { runs: &list, frames };
+            let before = self.sending.counts.frames;
             let sent = member.outbox.send(&mut member.wire, &self.turn, &due, limit, &mut self.sending);
+            self.sending.counts.attribute(before, member.encoding);
             self.sent(slot, sent, was_blocked);
         }
         self.list = list;

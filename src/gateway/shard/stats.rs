@@ -18,6 +18,7 @@ pub(crate) struct Stats {
     consumers: AtomicUsize,
     slow: AtomicUsize,
     frames: AtomicU64,
+    binary_frames: AtomicU64,
     conflated: AtomicU64,
     writes: AtomicU64,
     bytes_written: AtomicU64,
@@ -35,6 +36,7 @@ impl Stats {
     pub(crate) fn counts(&self) -> Counts {
         Counts {
             frames: self.frames.load(Ordering::Relaxed),
+            binary_frames: self.binary_frames.load(Ordering::Relaxed),
             conflated: self.conflated.load(Ordering::Relaxed),
             writes: self.writes.load(Ordering::Relaxed),
             bytes_written: self.bytes_written.load(Ordering::Relaxed),
@@ -52,7 +54,8 @@ pub(crate) struct Reporter<'a> {
     counts: Counts,
     consumers: usize,
     slow: usize,
-    frames_metric: Counter,
+    json_metric: Counter,
+    binary_metric: Counter,
     conflated_metric: Counter,
     writes_metric: Counter,
     consumers_metric: Gauge,
@@ -68,7 +71,8 @@ impl<'a> Reporter<'a> {
             counts: Counts::default(),
             consumers: 0,
             slow: 0,
-            frames_metric: metrics::counter!(FRAMES_SENT, "encoding" => Encoding::Json.label()),
+            json_metric: metrics::counter!(FRAMES_SENT, "encoding" => Encoding::Json.label()),
+            binary_metric: metrics::counter!(FRAMES_SENT, "encoding" => Encoding::Binary.label()),
             conflated_metric: metrics::counter!(TICKS_CONFLATED),
             writes_metric: metrics::counter!(SOCKET_WRITES),
             consumers_metric: metrics::gauge!(CONSUMERS),
@@ -89,7 +93,9 @@ impl<'a> Reporter<'a> {
             };
             // Frames that turn out to be conflated are taken back within a turn, never later.
             let frames = add(&self.stats.frames, counts.frames, old.frames);
-            self.frames_metric.increment(frames);
+            let binary = add(&self.stats.binary_frames, counts.binary_frames, old.binary_frames);
+            self.json_metric.increment(frames - binary);
+            self.binary_metric.increment(binary);
             self.conflated_metric.increment(add(&self.stats.conflated, counts.conflated, old.conflated));
             self.writes_metric.increment(add(&self.stats.writes, counts.writes, old.writes));
             add(&self.stats.bytes_written, counts.bytes_written, old.bytes_written);

@@ -29,6 +29,14 @@ pub const MAGIC: [u8; 8] = *b"tickgate";
 pub const UNKNOWN: i64 = i64::MIN;
 /// Length of the header that every record begins with.
 pub const HEADER_LEN: usize = layout::HEADER;
+/// Length of an Ltp record.
+pub const LTP_LEN: usize = layout::ltp::SIZE;
+/// Length of a Quote record.
+pub const QUOTE_LEN: usize = layout::quote::SIZE;
+/// Length of a Depth record.
+pub const DEPTH_LEN: usize = layout::depth::SIZE;
+/// Length of a Bar record.
+pub const BAR_LEN: usize = layout::bar::SIZE;
 
 /// What a record holds. The number is the one on the wire; those below 16 are not market data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
