@@ -84,7 +84,7 @@ async fn with<C: Future<Output = ()>, S: Future<Output = ()>>(
 ) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("ws://{}", listener.local_addr().unwrap());
-    let both = async { tokio::join!(server(listener), client(url)) };
+    let both = Box::pin(async { tokio::join!(server(listener), client(url)) });
     tokio::time::timeout(std::time::Duration::from_mins(1), both).await.expect("both end");
 }
 
@@ -131,7 +131,7 @@ async fn records_get_their_names_whatever_message_they_come_in() {
             "{end:?}"
         );
     };
-    with(server, client).await;
+    Box::pin(with(server, client)).await;
 }
 
 #[tokio::test]
@@ -149,7 +149,7 @@ async fn a_server_without_the_encoding_is_asked_for_plain_frames() {
         assert!(!client.is_binary());
         assert_eq!(shown(client.next().await.unwrap()), "{\"type\":\"market_data\"}");
     };
-    with(server, client).await;
+    Box::pin(with(server, client)).await;
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn refusals_are_told_in_the_servers_words() {
         assert!(matches!(client.next().await, Err(Error::Unlisted(3))));
         assert!(!format!("{client:?}").contains("secret"));
     };
-    with(server, client).await;
+    Box::pin(with(server, client)).await;
 }
 
 #[test]
