@@ -18,7 +18,7 @@ pub const MAX_CONTROL_PAYLOAD: usize = 125;
 pub const MAX_HEADER: usize = 10;
 
 /// What [`begin`] reserves: the header of a payload of 126 to 65,535 bytes, which every
-/// market-data frame is.
+/// market-data frame in JSON is.
 const RESERVED: usize = 4;
 
 /// Appends the header of a text frame of `len` bytes.

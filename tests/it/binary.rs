@@ -7,6 +7,8 @@
 mod tables;
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value as Json, json};
@@ -19,6 +21,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use crate::consumer::Consumer;
+use crate::peers::{find_python, skipped};
 use crate::support::{PATIENCE, Server};
 use tables::{Tables, Value};
 
@@ -285,4 +288,24 @@ async fn both_encodings_say_the_same_of_every_tick() {
         let line = metrics.lines().find_map(|line| line.strip_prefix(name.as_str())).expect("is counted");
         assert!(line.parse::<f64>().unwrap() > 0.0, "{encoding}: {line}");
     }
+}
+
+#[test]
+fn a_reader_in_another_language_sees_what_json_says() {
+    let Some(python) = find_python(9, 15) else {
+        return skipped("no Python from 3.9 for the reader of records", true);
+    };
+    let server = Server::start(&[]);
+    server.wait_ready();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/binary_reader.py");
+    let output = Command::new(python)
+        .arg(script)
+        .args([&server.feed_url(), &server.local_key(), "NSE:RELIANCE", "BSE:RELIANCE", "NSE_INDEX:NIFTY"])
+        .output()
+        .expect("the reader runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let report: Json = serde_json::from_str(&text).expect("the report is JSON");
+    assert!(report["compared"].as_u64().unwrap() >= 45, "{report}");
+    assert_eq!((&report["different"], &report["holes"]), (&json!([]), &json!([])));
 }
