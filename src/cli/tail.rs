@@ -149,7 +149,11 @@ fn feed_url(data_dir: &Path, configured: Option<&str>) -> Option<String> {
 
 /// One connection, from its start to its end.
 async fn follow(args: &Args, url: &str, key: &Secret, printed: &mut u64) -> anyhow::Result<()> {
-    let mut client = match Client::connect(url, key.expose()).await {
+    let connected = tokio::select! {
+        connected = Client::connect(url, key.expose()) => connected,
+        _ = tokio::signal::ctrl_c() => return Err(Final::Done.into()),
+    };
+    let mut client = match connected {
         Ok(client) => client,
         // An answer, only not the one that was hoped for: asking again brings the same.
         Err(Error::Http { status, text }) if (400..500).contains(&status) => {
