@@ -233,7 +233,8 @@ async fn open(url: &str, binary: bool) -> Result<Socket, Error> {
     if binary {
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
-    match connect_async(request).await {
+    // With TLS a large future, which every caller's would contain.
+    match Box::pin(connect_async(request)).await {
         Ok((socket, _)) => Ok(socket),
         Err(SocketError::Http(answer)) => {
             let status = answer.status().as_u16();
