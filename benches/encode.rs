@@ -1,4 +1,4 @@
-//! Cost of writing one market-data frame of each mode, into a re-used buffer.
+//! Cost of writing one market-data frame of each mode in each encoding, into a re-used buffer.
 //! Not the way through the hub: that is in `pieces`. `--smoke` proves that it works.
 
 use std::hint::black_box;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput};
 use tickgate::clock::UnixNanos;
 use tickgate::market::{Bar, Depth, Exchange, LastTrade, Level, Price, Quote};
+use tickgate::protocol::binary::{self, Header, Ltp};
 use tickgate::protocol::openalgo::market_data;
 use tickgate::protocol::{Mode, websocket};
 
@@ -75,6 +76,44 @@ fn write(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn write_records(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("record");
+    group.throughput(Throughput::Elements(1));
+    let (quote, depth, beside) = (quote(), depth(), market_data::Beside::default());
+    let now = UnixNanos::from_millis(1_764_212_345_123);
+    let header = Header { number: 7, seq: 99, ts_recv: now, ts_sent: now, ..Header::default() };
+    let mut out = Vec::with_capacity(4096);
+    for mode in Mode::ALL {
+        group.bench_function(mode.label(), |b| {
+            b.iter(|| {
+                out.clear();
+                let (header, quote, depth) = (black_box(&header), black_box(&quote), black_box(&depth));
+                match mode {
+                    Mode::Ltp => {
+                        let ltp = Ltp { last: quote.last, volume: Some(quote.volume) };
+                        websocket::encode_binary_header(binary::LTP_LEN, &mut out);
+                        binary::write_ltp(header, &ltp, &mut out);
+                    }
+                    Mode::Quote => {
+                        websocket::encode_binary_header(binary::QUOTE_LEN, &mut out);
+                        binary::write_quote(header, quote, Some(1500), &mut out);
+                    }
+                    Mode::Depth => {
+                        websocket::encode_binary_header(binary::DEPTH_LEN, &mut out);
+                        binary::write_depth(header, quote, depth, &beside, &mut out);
+                    }
+                    Mode::Bar => {
+                        websocket::encode_binary_header(binary::BAR_LEN, &mut out);
+                        binary::write_bar(header, &Bar::default(), &mut out);
+                    }
+                }
+                black_box(&out);
+            });
+        });
+    }
+    group.finish();
+}
+
 fn main() {
     let mut criterion = if std::env::args().any(|arg| arg == "--smoke") {
         let short = Duration::from_millis(10);
@@ -83,5 +122,6 @@ fn main() {
         Criterion::default().configure_from_args()
     };
     write(&mut criterion);
+    write_records(&mut criterion);
     criterion.final_summary();
 }

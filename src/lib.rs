@@ -11,6 +11,8 @@ pub mod telemetry;
 pub mod market;
 pub mod protocol;
 
+pub mod client;
+
 pub mod hub;
 pub mod store;
 

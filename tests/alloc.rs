@@ -14,6 +14,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const INSTRUMENTS: u32 = 50;
 const ROUNDS: usize = 2_000;
+const ENCODINGS: [Encoding; 2] = [Encoding::Json, Encoding::Binary];
 
 fn tick(code: u32, round: usize, body: fn(Price) -> TickBody) -> Tick {
     let price = Price::from_rupees(100 + (round % 900) as i64);
@@ -50,17 +51,16 @@ fn drain(shards: &mut [ShardQueue]) -> usize {
 }
 
 /// Allocations of `ROUNDS` batches of a quote and a depth for every instrument, all modes
-/// held, after a warm-up.
+/// held in both encodings, after a warm-up.
 fn allocations(shard_count: usize) -> usize {
     let hub = Hub::new("sim");
     let mut shards: Vec<_> = (0..shard_count).map(|_| hub.attach_shard()).collect();
     for shard in &shards {
         for code in 0..INSTRUMENTS {
-            for mode in Mode::ALL {
+            for (mode, encoding) in Mode::ALL.into_iter().flat_map(|mode| ENCODINGS.map(|e| (mode, e))) {
                 let instrument = InstrumentId { segment: Segment::NseCash, code };
                 let symbol = format!("SYMBOL{code}").into();
-                let key =
-                    TopicKey { instrument, mode, encoding: Encoding::Json, exchange: Exchange::Nse, symbol };
+                let key = TopicKey { instrument, mode, encoding, exchange: Exchange::Nse, symbol };
                 hub.acquire(shard.id(), key);
             }
         }
@@ -82,7 +82,11 @@ fn allocations(shard_count: usize) -> usize {
     let region = Region::new(ALLOCATOR);
     let frames = run(ROUNDS);
     let allocated = region.change().allocations;
-    assert_eq!(frames, ROUNDS * shard_count * 3 * INSTRUMENTS as usize, "every frame reached every shard");
+    assert_eq!(
+        frames,
+        ROUNDS * shard_count * ENCODINGS.len() * 3 * INSTRUMENTS as usize,
+        "every frame reached every shard"
+    );
     allocated
 }
 

@@ -161,7 +161,7 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
     let broker_name = config.kind().name();
     // What the accounts share, made before any of them starts: the hub knows how many feeds there will be, and
     // instruments come from whichever account can list them.
-    let hub = Hub::new(broker_name);
+    let hub = Hub::with_clock(broker_name, Arc::clone(&clock));
     hub.set_feeds(upstreams.len());
     let capacities: Vec<_> = upstreams.iter().map(|u| u.broker.limits().max_subscriptions).collect();
     let spread = session::Spread::new(&capacities);

@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args as ClapArgs, ValueEnum};
-use futures::{SinkExt as _, StreamExt as _};
-use serde_json::{Value, json};
-use tokio_tungstenite::connect_async;
+use serde_json::Value;
 use tokio_tungstenite::tungstenite::http::Uri;
-use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 
 use super::address::{KEY_VARIABLE, key_given, running};
 use super::{SUCCESS, print, runtime, say, told};
+use crate::client::{Client, Error, Event, Outcome};
 use crate::config::Loaded;
 use crate::gateway::auth;
+use crate::protocol;
 use crate::secret::Secret;
 
 #[derive(Debug, ClapArgs)]
@@ -46,6 +45,16 @@ enum Mode {
     Ltp,
     Quote,
     Depth,
+}
+
+impl Mode {
+    const fn number(self) -> protocol::Mode {
+        match self {
+            Self::Ltp => protocol::Mode::Ltp,
+            Self::Quote => protocol::Mode::Quote,
+            Self::Depth => protocol::Mode::Depth,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -140,76 +149,77 @@ fn feed_url(data_dir: &Path, configured: Option<&str>) -> Option<String> {
 
 /// One connection, from its start to its end.
 async fn follow(args: &Args, url: &str, key: &Secret, printed: &mut u64) -> anyhow::Result<()> {
-    let mut socket = match connect_async(url).await {
-        Ok((socket, _)) => socket,
+    let connected = tokio::select! {
+        connected = Client::connect(url, key.expose()) => connected,
+        _ = tokio::signal::ctrl_c() => return Err(Final::Done.into()),
+    };
+    let mut client = match connected {
+        Ok(client) => client,
         // An answer, only not the one that was hoped for: asking again brings the same.
-        Err(SocketError::Http(answer)) if answer.status().is_client_error() => {
-            let status = answer.status();
-            let text = answer.into_body().unwrap_or_default();
-            let text = String::from_utf8_lossy(&text);
-            bail!(Final::Refused(format!("{url}: {status}: {}", text.trim())));
+        Err(Error::Http { status, text }) if (400..500).contains(&status) => {
+            bail!(Final::Refused(format!("{url}: {status}: {text}")));
         }
+        Err(Error::Closed { .. }) => return Ok(()),
+        Err(Error::Refused(words)) => bail!(Final::Refused(words)),
         Err(error) => return Err(error).context("cannot connect"),
     };
-    let hello = json!({"action": "authenticate", "api_key": key.expose()});
-    socket.send(Message::text(hello.to_string())).await?;
-    let symbols: Vec<_> =
-        args.symbols.iter().map(|n| json!({"exchange": n.exchange, "symbol": n.symbol})).collect();
-    let subscribe = json!({"action": "subscribe", "symbols": symbols, "mode": args.mode as u8 + 1});
-    socket.send(Message::text(subscribe.to_string())).await?;
-    loop {
-        let message = tokio::select! {
-            message = socket.next() => message,
-            _ = tokio::signal::ctrl_c() => {
-                let _ = socket.close(None).await;
-                return Err(Final::Done.into());
-            }
-        };
-        let text = match message {
-            None => return Ok(()),
-            Some(Ok(Message::Close(frame))) => {
-                if let Some(frame) = frame.filter(|f| u16::from(f.code) == 4403) {
-                    bail!(Final::Refused(format!("closed by the server: {}", frame.reason)));
-                }
-                return Ok(());
-            }
-            Some(Ok(Message::Text(text))) => text,
-            Some(Ok(_)) => continue,
-            Some(Err(error)) => return Err(error.into()),
-        };
-        let frame: Value = serde_json::from_str(&text).context("the server sent no JSON")?;
-        match frame["type"].as_str() {
-            Some("market_data") => {
-                let line = if args.json { text.to_string() } else { line(&frame, args.mode) };
-                *printed += 1;
-                if !print(&line) || args.count.is_some_and(|count| *printed >= count) {
-                    // A goodbye, so that the server does not count this as a connection lost.
-                    let _ = socket.close(None).await;
-                    return Err(Final::Done.into());
-                }
-            }
-            Some("auth") if frame["status"] != "success" => {
-                bail!(Final::Refused(frame["message"].as_str().unwrap_or("refused").to_owned()));
-            }
-            Some("auth") if !args.json => {
-                say(&format!("connected to {url}, broker {}", frame["broker"].as_str().unwrap_or("?")));
-            }
-            Some("subscribe") => report(&frame)?,
-            _ if frame["status"] == "error" => say(frame["message"].as_str().unwrap_or_default()),
-            _ => {}
-        }
+    if !args.json {
+        say(&format!("connected to {url}, broker {}", client.broker()));
+    }
+    let ended = tokio::select! {
+        ended = read(args, &mut client, printed) => ended,
+        _ = tokio::signal::ctrl_c() => Err(Final::Done.into()),
+    };
+    if ended.is_err() {
+        // A goodbye, so that the server does not count this as a connection lost.
+        let _ = client.close().await;
+    }
+    ended
+}
+
+/// Subscribes, and prints until the end.
+async fn read(args: &Args, client: &mut Client, printed: &mut u64) -> anyhow::Result<()> {
+    let Err(error) = print_all(args, client, printed).await else { return Ok(()) };
+    match error.downcast::<Error>() {
+        Ok(revoked @ Error::Closed { code: Some(4403), .. }) => bail!(Final::Refused(revoked.to_string())),
+        Ok(Error::Closed { .. }) => Ok(()),
+        Ok(Error::Refused(words)) => bail!(Final::Refused(words)),
+        Ok(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }
 
-/// Says what could not be subscribed; ends if nothing could.
-fn report(ack: &Value) -> anyhow::Result<()> {
-    let all = ack["subscriptions"].as_array().map_or(&[][..], Vec::as_slice);
-    let failed: Vec<_> = all.iter().filter(|s| s["status"] != "success").collect();
-    for entry in &failed {
-        let text = |key: &str| entry[key].as_str().unwrap_or_default();
-        say(&format!("{}:{}: {}", text("exchange"), text("symbol"), text("message")));
+async fn print_all(args: &Args, client: &mut Client, printed: &mut u64) -> anyhow::Result<()> {
+    let names: Vec<_> = args.symbols.iter().map(|n| (n.exchange.as_str(), n.symbol.as_str())).collect();
+    report(&client.subscribe(&names, args.mode.number()).await?)?;
+    let broker = client.broker().to_owned();
+    while let Some(event) = client.next().await? {
+        let text = match event {
+            Event::Text(text) => text,
+            Event::Record(update) => match update.to_openalgo(&broker) {
+                Some(text) => text,
+                None => continue,
+            },
+        };
+        let frame: Value = serde_json::from_str(&text).context("the server sent no JSON")?;
+        if frame["type"] == "market_data" {
+            *printed += 1;
+            let printed_it = print(&if args.json { text } else { line(&frame, args.mode) });
+            if !printed_it || args.count.is_some_and(|count| *printed >= count) {
+                return Err(Final::Done.into());
+            }
+        } else if frame["status"] == "error" {
+            say(frame["message"].as_str().unwrap_or_default());
+        }
     }
-    if failed.len() == all.len() {
+    Ok(())
+}
+
+/// Says what could not be subscribed; ends if nothing could.
+fn report(outcomes: &[Outcome]) -> anyhow::Result<()> {
+    let failed = outcomes.iter().filter_map(|o| Some((o, o.error.as_deref()?)));
+    let failures = failed.map(|(o, why)| say(&format!("{}:{}: {why}", o.exchange, o.symbol))).count();
+    if failures == outcomes.len() {
         bail!(Final::Refused("none of the instruments could be subscribed".to_owned()));
     }
     Ok(())
@@ -259,6 +269,8 @@ fn ist(epoch_ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -5,9 +5,12 @@
 use tokio_tungstenite::tungstenite::error::{Error, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::machine::TryParse;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, create_response, write_response};
-use tokio_tungstenite::tungstenite::http::HeaderMap;
+use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue};
 
 use crate::gateway::origin::{HostRules, Refusal};
+use crate::hub::Encoding;
+use crate::protocol::binary::SUBPROTOCOL;
 
 /// The longest request head that is read.
 pub(crate) const MAX_HEAD_BYTES: usize = 8 << 10;
@@ -23,6 +26,8 @@ pub(crate) enum Step {
         consumed: usize,
         /// To be sent first.
         response: Vec<u8>,
+        /// How the consumer gets market data.
+        encoding: Encoding,
     },
     /// It never will be.
     Refused {
@@ -60,7 +65,8 @@ pub(crate) fn step(received: &[u8], rules: &HostRules, full: Option<Full>) -> St
         };
         return refused(status, reason, &refusal.to_string(), refusal.label());
     }
-    let response = match create_response(&request) {
+    let encoding = negotiated(headers);
+    let mut response = match create_response(&request) {
         Ok(response) => response,
         Err(Error::Protocol(ProtocolError::MissingSecWebSocketVersionHeader)) => {
             return refused_with(
@@ -76,9 +82,12 @@ pub(crate) fn step(received: &[u8], rules: &HostRules, full: Option<Full>) -> St
         )) => return refused_with(426, "Upgrade Required", "Upgrade: websocket\r\n", NOT_HTTP, "no_upgrade"),
         Err(_) => return refused(400, "Bad Request", "the WebSocket handshake is malformed", "malformed"),
     };
-    let mut bytes = Vec::with_capacity(160);
+    if encoding == Encoding::Binary {
+        response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
+    let mut bytes = Vec::with_capacity(192);
     match write_response(&mut bytes, &response) {
-        Ok(()) => Step::Accepted { consumed, response: bytes },
+        Ok(()) => Step::Accepted { consumed, response: bytes, encoding },
         Err(_) => refused(400, "Bad Request", "the WebSocket handshake is malformed", "malformed"),
     }
 }
@@ -133,6 +142,14 @@ fn check(headers: &HeaderMap, rules: &HostRules) -> Result<(), Refusal> {
     rules.check(single("host", Refusal::NoHost)?, single("origin", Refusal::Origin)?)
 }
 
+/// What the consumer offers may be a list, in one header or several (RFC 6455 11.3.4). What is unknown
+/// is not answered, and then it is for the consumer to say whether it goes on.
+fn negotiated(headers: &HeaderMap) -> Encoding {
+    let offers = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let mut names = offers.flat_map(|value| value.split(',')).map(str::trim);
+    if names.any(|name| name == SUBPROTOCOL) { Encoding::Binary } else { Encoding::Json }
+}
+
 fn refused(status: u16, reason: &str, text: &str, label: &'static str) -> Step {
     refused_with(status, reason, "", text, label)
 }
@@ -184,8 +201,10 @@ mod tests {
     #[test]
     fn a_websocket_is_opened_and_what_follows_is_left_alone() {
         let received = [REQUEST.as_bytes(), b"\x81\x80frames"].concat();
-        let Step::Accepted { consumed, response } = step(&received, &rules(), None) else { panic!() };
-        assert_eq!(consumed, REQUEST.len());
+        let Step::Accepted { consumed, response, encoding } = step(&received, &rules(), None) else {
+            panic!()
+        };
+        assert_eq!((consumed, encoding), (REQUEST.len(), Encoding::Json));
         let response = String::from_utf8(response).unwrap().to_ascii_lowercase();
         assert!(response.starts_with("http/1.1 101 "), "{response}");
         // The key's answer is the one in RFC 6455 1.3.
@@ -193,6 +212,31 @@ mod tests {
         assert!(!response.contains("extensions"), "compression is declined: {response}");
         for cut in [0, 1, 17, REQUEST.len() - 1] {
             assert_eq!(step(&received[..cut], &rules(), None), Step::Partial);
+        }
+    }
+
+    #[test]
+    fn the_binary_encoding_is_for_whoever_offers_it() {
+        for (offers, expected) in [
+            (&[][..], Encoding::Json),
+            (&["tickgate.v1"], Encoding::Binary),
+            (&["graphql-ws,tickgate.v1 , x"], Encoding::Binary),
+            (&["mqtt", "tickgate.v1"], Encoding::Binary),
+            (&["tickgate.v2", "tickgate", "xtickgate.v1"], Encoding::Json),
+            (&["Tickgate.V1"], Encoding::Json),
+        ] {
+            let headers: String =
+                offers.iter().map(|offer| format!("Sec-WebSocket-Protocol: {offer}\r\n")).collect();
+            let request =
+                REQUEST.replace("Upgrade: websocket\r\n", &format!("Upgrade: websocket\r\n{headers}"));
+            let Step::Accepted { response, encoding, .. } = step(request.as_bytes(), &rules(), None) else {
+                panic!("{offers:?}")
+            };
+            assert_eq!(encoding, expected, "{offers:?}");
+            let response = String::from_utf8(response).unwrap().to_ascii_lowercase();
+            let echoed = response.contains("sec-websocket-protocol: tickgate.v1\r\n");
+            assert_eq!(echoed, expected == Encoding::Binary, "{response}");
+            assert_eq!(response.matches("sec-websocket-protocol").count(), usize::from(echoed), "{response}");
         }
     }
 

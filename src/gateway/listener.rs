@@ -164,6 +164,7 @@ impl GatewayHandle {
             let counts = shard.stats.counts();
             Counts {
                 frames: sum.frames + counts.frames,
+                binary_frames: sum.binary_frames + counts.binary_frames,
                 conflated: sum.conflated + counts.conflated,
                 throttled: sum.throttled + counts.throttled,
                 writes: sum.writes + counts.writes,

@@ -1,6 +1,7 @@
 //! The feed port over real sockets, with clients that are not ours. One file although it is
 //! long: every test here stands on the same rig.
 
+mod binary;
 mod options;
 mod renaming;
 

@@ -106,7 +106,7 @@ fn tidy(list: &mut Vec<Change>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::topic::{Topic, TopicId};
+    use crate::hub::topic::{Encoding, Topic, TopicId};
     use crate::market::{InstrumentId, Segment};
     use crate::protocol::Mode;
 
@@ -114,7 +114,8 @@ mod tests {
 
     fn taken(topic: u32, shard: u16) -> Change {
         let prefix = [].into();
-        let topic = Topic { id: TopicId(topic), mode: Mode::Ltp, head: None, prefix };
+        let (mode, encoding) = (Mode::Ltp, Encoding::Json);
+        let topic = Topic { id: TopicId(topic), mode, encoding, head: None, prefix, listing: 0 };
         Change::Taken { instrument: INSTRUMENT, topic, shard: ShardId(shard) }
     }
 

@@ -3,6 +3,7 @@
 
 mod bands;
 mod batch;
+mod encode;
 mod mailbox;
 mod publisher;
 mod queue;
@@ -12,6 +13,7 @@ mod topic;
 mod tests;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,13 +25,14 @@ pub use publisher::{Counters, Publisher};
 pub use queue::{ShardEvent, ShardQueue};
 pub use topic::{Encoding, TopicId, TopicKey};
 
-use crate::clock::{Clock as _, SystemClock, UnixNanos};
+use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::hub::mailbox::Mailbox;
 use crate::hub::publisher::Memory;
 use crate::hub::queue::Queue;
 use crate::hub::topic::{Change, Table};
 use crate::market::{InstrumentId, KindSet, OrderUpdate};
 use crate::protocol::Mode;
+use crate::protocol::binary::Header;
 
 /// Number of a feed; an account's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,11 +107,20 @@ struct Refusal {
     for_want_of_room: bool,
 }
 
-#[derive(Debug)]
+/// A server's life, as binary records name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// When it began.
+    pub started_at: UnixNanos,
+    /// Another number for each life; nothing else may be read from it.
+    pub epoch: u32,
+}
+
 pub(crate) struct Inner {
     broker: Box<str>,
-    /// Another number for each life of the server; nothing else may be read from it.
-    epoch: u32,
+    /// For when a record was written; nothing else here depends on the time.
+    clock: Arc<dyn Clock>,
+    life: Life,
     table: Mutex<Table>,
     seats: Mutex<HashMap<FeedId, Seat>>,
     shards: ArcSwap<Vec<Arc<Queue>>>,
@@ -123,18 +135,35 @@ pub(crate) struct Inner {
     budget: AtomicUsize,
 }
 
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner")
+            .field("broker", &self.broker)
+            .field("life", &self.life)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The meeting point of feeds and shards. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Hub(Arc<Inner>);
 
 impl Hub {
-    /// A hub whose frames name `broker`.
+    /// A hub whose frames name `broker`, on the machine's clock.
     pub fn new(broker: &str) -> Self {
+        Self::with_clock(broker, Arc::new(SystemClock))
+    }
+
+    /// The same on another clock.
+    pub fn with_clock(broker: &str, clock: Arc<dyn Clock>) -> Self {
+        let started_at = clock.now();
+        // Milliseconds: a supervisor may start a server again within the second. They come round after
+        // 49 days; that the very next life begins in the same one is not to be feared.
+        let life = Life { started_at, epoch: started_at.as_millis() as u32 };
         Self(Arc::new(Inner {
             broker: broker.into(),
-            // Milliseconds: a server may be started again within the second. They come round after 49
-            // days; that the very next life begins in the same one is not to be feared.
-            epoch: SystemClock.now().as_millis() as u32,
+            clock,
+            life,
             table: Mutex::default(),
             seats: Mutex::default(),
             shards: ArcSwap::default(),
@@ -179,6 +208,21 @@ impl Hub {
         Ok(self.take(table, shard, key))
     }
 
+    /// The server's life, as binary records name it.
+    pub fn life(&self) -> Life {
+        self.0.life
+    }
+
+    /// The number that records of a binary topic carry for its instrument.
+    pub fn listing(&self, topic: TopicId) -> Option<u32> {
+        lock(&self.0.table).listing(topic)
+    }
+
+    /// The header of a record that is no market data, written now.
+    pub fn record_header(&self, number: u32) -> Header {
+        Header { number, epoch: self.0.life.epoch, ts_sent: self.0.clock.now(), ..Header::default() }
+    }
+
     /// Says how many slots the broker grants over all accounts.
     pub fn set_budget(&self, slots: usize) {
         self.0.budget.store(slots, Ordering::Relaxed);
@@ -188,7 +232,7 @@ impl Hub {
         if let Some(renamed) = table.call(&key) {
             self.tell(&renamed);
         }
-        let (id, change) = table.acquire(key, shard, &self.0.broker, self.0.epoch);
+        let (id, change) = table.acquire(key, shard, &self.0.broker, self.0.life.epoch);
         self.tell(&change);
         drop(table);
         // Even if others hold it already: the publisher has a last value to send.

@@ -1,22 +1,19 @@
-//! One feed's way into the hub: numbers ticks, keeps last values, encodes each used topic
-//! once into the open batch. Owned by the feed task; awaits nothing while publishing.
+//! One feed's way into the hub: numbers ticks, keeps last values, has each used topic
+//! encoded once (`encode`) into the open batch. Owned by the feed task; awaits nothing while publishing.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::clock::UnixNanos;
 use crate::hub::bands::{Band, Bands};
-use crate::hub::batch::{Batch, Entry};
+use crate::hub::batch::Batch;
+use crate::hub::encode::{Stamp, encode};
 use crate::hub::mailbox::Mailbox;
 use crate::hub::queue::ShardEvent;
 use crate::hub::topic::{Change, Topic};
 use crate::hub::{FeedId, Inner, ShardId, lock};
 use crate::market::{Bar, Depth, InstrumentId, LastTrade, PriceBand, Quote, Tick, TickBody};
 use crate::protocol::Mode;
-use crate::protocol::openalgo::market_data::{
-    Beside, push_sequence, write_bar, write_depth, write_ltp, write_quote,
-};
-use crate::protocol::websocket;
 
 /// Batches kept for re-use.
 const POOL: usize = 16;
@@ -54,20 +51,35 @@ pub struct Counters {
     pub invalid_price: u64,
 }
 
+/// When something was said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Times {
+    /// By the venue; zero if it sent no time.
+    pub(super) event: UnixNanos,
+    /// When we read it.
+    pub(super) recv: UnixNanos,
+}
+
+impl Times {
+    const fn of(tick: &Tick) -> Self {
+        Self { event: tick.ts_event, recv: tick.ts_recv }
+    }
+}
+
 /// What is known of an instrument.
 #[derive(Debug, Default)]
-struct Slot {
+pub(super) struct Slot {
     /// Venue messages published, from 1. A message that yields a quote and a depth tick is
     /// one, so that a consumer of any mode sees no hole.
-    sequence: u64,
-    quote: Option<(Quote, UnixNanos)>,
-    depth: Option<(Depth, UnixNanos)>,
+    pub(super) sequence: u64,
+    pub(super) quote: Option<(Quote, Times)>,
+    pub(super) depth: Option<(Depth, Times)>,
     /// A last price that came alone and is newer than the quote's.
-    last: Option<(LastTrade, UnixNanos)>,
-    open_interest: Option<i64>,
-    band: Band,
+    pub(super) last: Option<(LastTrade, Times)>,
+    pub(super) open_interest: Option<i64>,
+    pub(super) band: Band,
     /// The last bar, while somebody holds bars. Apart, because most instruments have none.
-    bar: Option<Box<(Bar, UnixNanos)>>,
+    pub(super) bar: Option<Box<(Bar, Times)>>,
     live: Live,
     /// Used topics, at most one per mode, encoding and name.
     topics: Vec<Topic>,
@@ -110,6 +122,7 @@ pub struct Publisher {
     mailbox: Arc<Mailbox>,
     memory: Memory,
     open: Batch,
+    stamp: Stamp,
     pool: VecDeque<Arc<Batch>>,
     changes: Vec<Change>,
     counters: Counters,
@@ -117,12 +130,14 @@ pub struct Publisher {
 
 impl Publisher {
     pub(super) fn new(inner: Arc<Inner>, feed: FeedId, mailbox: Arc<Mailbox>, memory: Memory) -> Self {
+        let stamp = Stamp::new(Arc::clone(&inner.clock), inner.life.epoch, feed);
         Self {
             inner,
             feed,
             mailbox,
             memory,
             open: Batch::default(),
+            stamp,
             pool: VecDeque::with_capacity(POOL),
             changes: Vec::new(),
             counters: Counters::default(),
@@ -167,6 +182,7 @@ impl Publisher {
     /// Learns which topics have been taken and left since the last call; a shard that has
     /// just taken one gets the last value, if there is any. Follow it with [`Self::flush`].
     pub fn refresh(&mut self) {
+        self.stamp.renew();
         let mut changes = std::mem::take(&mut self.changes);
         if self.mailbox.collect(&mut changes) {
             for change in changes.drain(..) {
@@ -185,7 +201,8 @@ impl Publisher {
                     known.push(topic.clone());
                 }
                 if shard != ShardId::NONE {
-                    encode(&mut self.open, &mut self.counters, &self.memory.slots[slot], &topic, Some(shard));
+                    let known = &self.memory.slots[slot];
+                    encode(&mut self.open, &mut self.counters, known, &topic, Some(shard), &mut self.stamp);
                 }
             }
             Change::Left { instrument, topic } => {
@@ -329,12 +346,12 @@ impl Publisher {
         let modes: &[Mode] = match &tick.body {
             TickBody::LastTrade(last) if last.price.is_positive() => {
                 known.sequence += 1;
-                known.last = Some((*last, tick.ts_recv));
+                known.last = Some((*last, Times::of(tick)));
                 &[Mode::Ltp]
             }
             TickBody::Quote(quote) if quote.last.price.is_positive() => {
                 known.sequence += 1;
-                known.quote = Some((*quote, tick.ts_recv));
+                known.quote = Some((*quote, Times::of(tick)));
                 known.last = None;
                 &[Mode::Ltp, Mode::Quote]
             }
@@ -343,7 +360,7 @@ impl Publisher {
                 &[]
             }
             TickBody::Depth(depth) => {
-                known.depth = Some((*depth, tick.ts_recv));
+                known.depth = Some((*depth, Times::of(tick)));
                 if known.quote.is_none() {
                     self.counters.depth_without_quote += 1;
                 }
@@ -366,11 +383,11 @@ impl Publisher {
                     &[]
                 }
                 Some(last) => {
-                    **last = (*bar, tick.ts_recv);
+                    **last = (*bar, Times::of(tick));
                     &[Mode::Bar]
                 }
                 None => {
-                    known.bar = Some(Box::new((*bar, tick.ts_recv)));
+                    known.bar = Some(Box::new((*bar, Times::of(tick))));
                     &[Mode::Bar]
                 }
             },
@@ -379,7 +396,7 @@ impl Publisher {
         };
         for topic in &known.topics {
             if modes.contains(&topic.mode) {
-                encode(&mut self.open, &mut self.counters, known, topic, None);
+                encode(&mut self.open, &mut self.counters, known, topic, None, &mut self.stamp);
             }
         }
         if self.open.bytes.len() >= BATCH_LIMIT {
@@ -398,54 +415,4 @@ impl Drop for Publisher {
             seat.memory = Some(std::mem::take(&mut self.memory));
         }
     }
-}
-
-/// Encodes what is known of an instrument as one frame of `topic`; nothing if too little is.
-fn encode(open: &mut Batch, counters: &mut Counters, known: &Slot, topic: &Topic, only: Option<ShardId>) {
-    let start = open.bytes.len();
-    let body = websocket::begin(&mut open.bytes);
-    if let Some(head) = &topic.head {
-        open.bytes.extend_from_slice(head);
-        push_sequence(known.sequence, &mut open.bytes);
-    }
-    let recv = match topic.mode {
-        Mode::Ltp => {
-            let volume = known.quote.map(|(quote, _)| quote.volume);
-            let newest = known.last.or(known.quote.map(|(quote, recv)| (quote.last, recv)));
-            newest.map(|(last, recv)| {
-                write_ltp(&topic.prefix, &last, volume, recv, &mut open.bytes);
-                recv
-            })
-        }
-        Mode::Quote => known.quote.as_ref().map(|(quote, recv)| {
-            write_quote(&topic.prefix, quote, known.open_interest, *recv, &mut open.bytes);
-            *recv
-        }),
-        Mode::Depth => known.quote.as_ref().zip(known.depth.as_ref()).map(|((quote, _), (depth, recv))| {
-            let (lower, upper) = known.band.at(*recv);
-            let beside = Beside { open_interest: known.open_interest, upper, lower };
-            write_depth(&topic.prefix, quote, depth, &beside, *recv, &mut open.bytes);
-            *recv
-        }),
-        Mode::Bar => known.bar.as_ref().map(|last| {
-            write_bar(&topic.prefix, &last.0, &mut open.bytes);
-            last.1
-        }),
-    };
-    let Some(recv) = recv else {
-        open.bytes.truncate(start);
-        return;
-    };
-    websocket::end_text(&mut open.bytes, body);
-    // A last value is as old as it is; only live ticks say how long the way took.
-    if only.is_none() && (open.oldest_recv == UnixNanos::ZERO || recv < open.oldest_recv) {
-        open.oldest_recv = recv;
-    }
-    counters.frames += 1;
-    open.entries.push(Entry {
-        topic: topic.id,
-        offset: start as u32,
-        len: (open.bytes.len() - start) as u32,
-        only,
-    });
 }

@@ -11,6 +11,7 @@ use crate::market::{
     TickBody,
 };
 use crate::protocol::Mode;
+use crate::protocol::binary::{Header, Records};
 
 fn id(code: u32) -> InstrumentId {
     InstrumentId { segment: Segment::NseCash, code }
@@ -51,6 +52,108 @@ fn frames(queue: &mut ShardQueue) -> Vec<(TopicId, Value)> {
         }
     }
     found
+}
+
+fn binary(code: u32, mode: Mode) -> TopicKey {
+    TopicKey { encoding: Encoding::Binary, ..key(code, mode) }
+}
+
+/// The records of everything that waits, for this shard, as (topic, header, shown body).
+fn records(queue: &mut ShardQueue) -> Vec<(TopicId, Header, String)> {
+    let me = queue.id();
+    let mut found = Vec::new();
+    while let Some(event) = queue.try_recv() {
+        let ShardEvent::Batch(batch) = event else { continue };
+        for entry in batch.entries.iter().filter(|e| e.only.is_none_or(|only| only == me)) {
+            let frame = batch.frame(entry);
+            assert_eq!(frame[0], 0x82, "a final binary frame");
+            let payload = if frame[1] < 126 { &frame[2..] } else { &frame[4..] };
+            let read: Vec<_> = Records::new(payload).map(Result::unwrap).collect();
+            assert_eq!(read.len(), 1);
+            found.push((entry.topic, read[0].header(), format!("{:?}", read[0].body().unwrap())));
+        }
+    }
+    found
+}
+
+/// Moves a millisecond at each look.
+#[derive(Debug, Default)]
+struct Ticking(std::sync::atomic::AtomicI64);
+
+impl Clock for Ticking {
+    fn now(&self) -> UnixNanos {
+        UnixNanos::from_millis(1_000_000 + self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn binary_topics_carry_number_sequence_and_times_beside_json_ones() {
+    let hub = Hub::with_clock("sim", Arc::new(Ticking::default()));
+    let mut shard = hub.attach_shard();
+    let json = hub.acquire(shard.id(), key(1, Mode::Ltp));
+    let mut topics = Vec::new();
+    for (code, mode) in [(2, Mode::Quote), (1, Mode::Ltp), (1, Mode::Depth)] {
+        topics.push(hub.acquire(shard.id(), binary(code, mode)));
+    }
+    let numbers: Vec<_> = topics.iter().map(|topic| hub.listing(*topic).unwrap()).collect();
+    assert_eq!(numbers, [1, 2, 2], "one for each instrument, whatever the mode");
+    assert_eq!(hub.life().epoch, 1_000_000);
+
+    let mut publisher = hub.publisher(FeedId(7));
+    let timed = |tick: Tick, event| Tick { ts_event: UnixNanos::from_millis(event), ..tick };
+    let depth = at(1, 21, TickBody::Depth(Depth::default()));
+    publisher.publish(&[timed(quote(1, 21, 100), 11), timed(depth, 11), timed(quote(2, 22, 200), 0)]);
+    publisher.publish(&[timed(quote(1, 31, 101), 12)]);
+    publisher.flush();
+    hub.release(json);
+    let (mut headers, mut clocks) = (Vec::new(), Vec::new());
+    let mut batches = Vec::new();
+    while let Some(ShardEvent::Batch(batch)) = shard.try_recv() {
+        for entry in &batch.entries {
+            let frame = batch.frame(entry);
+            let payload = if frame[1] < 126 { &frame[2..] } else { &frame[4..] };
+            if entry.topic == json {
+                assert_eq!(frame[0], 0x81);
+                assert_eq!(serde_json::from_slice::<Value>(payload).unwrap()["mode"], 1);
+                continue;
+            }
+            let record = Records::new(payload).next().unwrap().unwrap();
+            let header = record.header();
+            assert_eq!((header.epoch, header.source), (1_000_000, 7));
+            let millis = |at: UnixNanos| at.as_millis();
+            headers.push((
+                record.kind_number(),
+                header.number,
+                header.seq,
+                millis(header.ts_event),
+                millis(header.ts_recv),
+            ));
+            clocks.push(millis(header.ts_sent));
+        }
+        batches.push(batch);
+    }
+    assert_eq!(headers, [(16, 2, 1, 11, 21), (18, 2, 1, 11, 21), (17, 1, 1, 0, 22), (16, 2, 2, 12, 31)]);
+    assert_eq!(clocks, [1_000_001, 1_000_001, 1_000_001, 1_000_002], "the time is read once for each call");
+
+    // The last value for whoever takes it now, and the same number for an instrument that was left.
+    hub.release(topics[1]);
+    let again = hub.acquire(shard.id(), binary(1, Mode::Ltp));
+    assert_eq!(hub.listing(again), Some(2));
+    publisher.refresh();
+    publisher.flush();
+    let last = records(&mut shard);
+    assert_eq!((last.len(), last[0].0, last[0].1.seq), (1, again, 2));
+    assert!(last[0].2.contains("volume: Some(100)"), "{}", last[0].2);
+}
+
+#[test]
+fn an_instrument_under_another_name_has_another_number() {
+    let hub = Hub::new("sim");
+    let shard = hub.attach_shard();
+    let first = hub.acquire(shard.id(), binary(1, Mode::Ltp));
+    let renamed = TopicKey { symbol: "OTHER".into(), ..binary(1, Mode::Ltp) };
+    let second = hub.acquire(shard.id(), renamed);
+    assert_eq!((hub.listing(first), hub.listing(second)), (Some(1), Some(2)));
 }
 
 #[test]

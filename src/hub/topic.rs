@@ -15,6 +15,8 @@ pub enum Encoding {
     Json,
     /// The same with sequence numbers, for those that ask for them.
     JsonSeq,
+    /// Records of `tickgate.v1`.
+    Binary,
 }
 
 impl Encoding {
@@ -22,6 +24,7 @@ impl Encoding {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Json | Self::JsonSeq => "json",
+            Self::Binary => "binary",
         }
     }
 }
@@ -52,10 +55,13 @@ pub struct TopicId(pub u32);
 pub(super) struct Topic {
     pub(super) id: TopicId,
     pub(super) mode: Mode,
-    /// What stands before the sequence number in frames that carry one.
+    pub(super) encoding: Encoding,
+    /// Of JSON with sequence numbers: what stands before the number.
     pub(super) head: Option<Arc<[u8]>>,
-    /// Everything of a frame before the last price, or between the sequence number and it.
+    /// Of JSON: everything of a frame before the last price, or between the sequence number and it.
     pub(super) prefix: Arc<[u8]>,
+    /// Of binary records: the instrument's number; see [`Listings`].
+    pub(super) listing: u32,
 }
 
 /// What publishers are told.
@@ -84,6 +90,18 @@ impl Change {
     }
 }
 
+/// Numbers of instruments under their names, as binary records carry them: from 1, the same for
+/// every mode, and never given to another, so that a consumer may keep what a number means.
+#[derive(Debug, Default)]
+struct Listings(HashMap<(InstrumentId, Exchange, Arc<str>), u32>);
+
+impl Listings {
+    fn number(&mut self, key: &TopicKey) -> u32 {
+        let next = self.0.len() as u32 + 1;
+        *self.0.entry((key.instrument, key.exchange, Arc::clone(&key.symbol))).or_insert(next)
+    }
+}
+
 #[derive(Debug)]
 struct Row {
     key: TopicKey,
@@ -95,6 +113,7 @@ struct Row {
 pub(super) struct Table {
     numbers: HashMap<TopicKey, TopicId>,
     rows: Vec<Row>,
+    listings: Listings,
     /// Holders by instrument and mode: what is wanted of the broker.
     wanted: HashMap<InstrumentId, [u32; Mode::ALL.len()]>,
     /// Slots at the broker that this takes: one for an instrument's prices in whatever mode, one
@@ -126,14 +145,16 @@ impl Table {
         let id = *self.numbers.entry(key.clone()).or_insert_with(|| {
             let id = TopicId(self.rows.len() as u32);
             let (symbol, exchange, mode) = (&key.symbol, key.exchange, key.mode);
-            let (head, prefix) = match key.encoding {
-                Encoding::Json => (None, market_data::prefix(symbol, exchange, mode, broker)),
+            let (mut head, mut prefix, mut listing) = (None, Vec::new(), 0);
+            match key.encoding {
+                Encoding::Json => prefix = market_data::prefix(symbol, exchange, mode, broker),
                 Encoding::JsonSeq => {
-                    let (head, rest) = market_data::numbered_prefix(symbol, exchange, mode, broker, epoch);
-                    (Some(head.into()), rest)
+                    let (before, rest) = market_data::numbered_prefix(symbol, exchange, mode, broker, epoch);
+                    (head, prefix) = (Some(before.into()), rest);
                 }
-            };
-            let topic = Topic { id, mode, head, prefix: prefix.into() };
+                Encoding::Binary => listing = self.listings.number(&key),
+            }
+            let topic = Topic { id, mode, encoding: key.encoding, head, prefix: prefix.into(), listing };
             self.rows.push(Row { key, topic, holders: 0 });
             id
         });
@@ -172,6 +193,11 @@ impl Table {
             topic: row.topic.clone(),
             shard: ShardId::NONE,
         })
+    }
+
+    /// The number that binary records of a topic carry.
+    pub(super) fn listing(&self, topic: TopicId) -> Option<u32> {
+        self.rows.get(topic.0 as usize).map(|row| row.topic.listing)
     }
 
     /// Slots at the broker that are wanted in all.

@@ -1,8 +1,9 @@
-//! What consumers see: the OpenAlgo protocol, WebSocket framing, close codes.
+//! What consumers see: the OpenAlgo protocol, the binary encoding, WebSocket framing, close codes.
 //! Knows no socket and no hub.
 #![doc = ""]
 #![doc = include_str!("PROTOCOL.md")]
 
+pub mod binary;
 pub mod close;
 pub mod openalgo;
 pub mod websocket;

@@ -18,7 +18,7 @@ pub const MAX_CONTROL_PAYLOAD: usize = 125;
 pub const MAX_HEADER: usize = 10;
 
 /// What [`begin`] reserves: the header of a payload of 126 to 65,535 bytes, which every
-/// market-data frame is.
+/// market-data frame in JSON is.
 const RESERVED: usize = 4;
 
 /// Appends the header of a text frame of `len` bytes.
@@ -27,10 +27,12 @@ pub fn encode_text_header(len: usize, out: &mut Vec<u8>) {
 }
 
 /// Appends the header of a binary frame of `len` bytes.
+#[inline]
 pub fn encode_binary_header(len: usize, out: &mut Vec<u8>) {
     encode_header(BINARY, len, out);
 }
 
+#[inline]
 fn encode_header(first: u8, len: usize, out: &mut Vec<u8>) {
     out.push(first);
     if len <= 125 {

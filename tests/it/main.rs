@@ -6,6 +6,7 @@
 mod acceptance;
 mod accounts;
 mod bad_input;
+mod binary;
 mod books;
 mod consumer;
 mod history;

@@ -50,6 +50,9 @@ fn tail_prints_ticks_with_no_set_up_at_all() {
     let mut seen = HashSet::new();
     for line in BufReader::new(tail.stdout.take().unwrap()).lines() {
         let frame: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        // As a plain consumer sees it, whatever encoding it came in.
+        assert_eq!((&frame["type"], &frame["mode"]), (&"market_data".into(), &1.into()));
+        assert!(frame["broker"].is_string() && frame["data"]["timestamp"].is_i64(), "{frame}");
         seen.insert(frame["symbol"].as_str().unwrap().to_owned());
         if seen.len() == 2 {
             break;

@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["clock"]),
     ("market", &["clock"]),
     ("protocol", &["market", "clock"]),
+    ("client", &["protocol", "market", "clock"]),
     ("hub", &["market", "protocol", "telemetry", "clock"]),
     ("store", &["clock", "secret"]),
     ("token", &["store", "clock", "secret"]),

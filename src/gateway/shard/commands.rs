@@ -156,11 +156,11 @@ impl Shard<'_> {
         // Whoever wants to follow values closely wants to know what was left out, unless it says otherwise.
         let conflated = wished.conflated.unwrap_or(seq || wished.state == Some(true));
         member.outbox.tell_skips(conflated);
-        // Frames of what is held go on as they are.
-        if member.held().is_empty() {
+        // Frames of what is held go on as they are, and records have numbers anyway.
+        if member.held().is_empty() && member.encoding != Encoding::Binary {
             member.encoding = if seq { Encoding::JsonSeq } else { Encoding::Json };
         }
-        let seq = member.encoding == Encoding::JsonSeq;
+        let seq = member.encoding != Encoding::Json;
         wishes.map(|_| Granted { conflated, seq, state: false })
     }
 
@@ -188,6 +188,7 @@ impl Shard<'_> {
             })
             .collect();
         self.answer(slot, |out| frames::subscribe_ack(&outcomes, mode, &env.broker, request_id, out));
+        self.introduce(slot, &taken);
         self.fanout.snapshot(slot, &taken);
     }
 

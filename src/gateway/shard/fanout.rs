@@ -283,9 +283,10 @@ impl<W: Wire, S> Fanout<W, S> {
             }
             let (limit, now) = (self.limit(slot), self.now);
             let Some(Some(member)) = self.members.get_mut(slot as usize) else { return };
-            let Member { outbox, held, promised, .. } = member;
-            let terms = Terms { limit, promised, held, now };
+            let Member { outbox, held, promised, encoding, .. } = member;
+            let (terms, before) = (Terms { limit, promised, held, now }, self.sending.counts.frames);
             outbox.offer(*topic, self.topics.latest(*topic), &terms, &mut self.sending.counts);
+            self.sending.counts.attribute(before, *encoding);
             self.sending.counts.throttled += u64::from(self.topics.sent(*topic, slot, now));
         }
         self.account(slot);
@@ -300,8 +301,10 @@ impl<W: Wire, S> Fanout<W, S> {
             self.account(slot);
             return;
         }
+        let before = self.sending.counts.frames;
         let mut owed = Owed { topics: &mut self.topics, slot, now: self.now };
         let sent = member.outbox.pump(&mut member.wire, &mut owed, limit, &mut self.sending);
+        self.sending.counts.attribute(before, member.encoding);
         self.sent(slot, sent, false);
     }
 
@@ -344,9 +347,11 @@ impl<W: Wire, S> Fanout<W, S> {
             let Some(Some(member)) = self.members.get_mut(slot as usize) else { continue };
             let was_blocked = member.outbox.is_blocked();
             let due = Due { runs: &list, frames };
-            let Member { wire, outbox, held, promised, .. } = member;
+            let Member { wire, outbox, held, promised, encoding, .. } = member;
             let terms = Terms { limit, promised, held, now: self.now };
+            let before = self.sending.counts.frames;
             let sent = outbox.send(wire, &self.turn, &due, &terms, &mut self.sending);
+            self.sending.counts.attribute(before, *encoding);
             self.sent(slot, sent, was_blocked);
         }
         self.list = list;

@@ -1,6 +1,7 @@
 //! One shard: a thread that owns its share of the consumers, their sockets included. Reads
 //! what they say, gives them what the hub publishes. Here is the event loop; the parts are in
-//! `reading`, `writing`, `ending`, `commands` (the protocol's meaning), `renaming` and `fanout`.
+//! `reading`, `writing`, `ending`, `commands` (the protocol's meaning), `introducing`,
+//! `renaming` and `fanout`.
 //!
 //! One poll loop instead of a task per connection: the sockets' wakers put a connection on a
 //! list ([`ready`]), so an idle consumer costs no task, no buffer and no lock.
@@ -9,6 +10,7 @@ mod commands;
 mod consumer;
 mod ending;
 mod fanout;
+mod introducing;
 #[cfg(test)]
 mod model_tests;
 mod order_stream;

@@ -164,12 +164,16 @@ impl World {
         (topic, self.value, pad)
     }
 
-    fn hold(&mut self, slot: u32, topic: u32) -> bool {
-        let taken = self.fanout.hold(slot, &key(topic));
-        let ack = format!("ack {topic}");
+    fn acknowledge(&mut self, slot: u32, topic: u32) {
+        let ack = format!("ack {}", self.topics[topic as usize].0);
         self.fanout.get_mut(slot).unwrap().outbox.answer(|out| {
             websocket::text_frame(out, |out| out.extend_from_slice(ack.as_bytes()));
         });
+    }
+
+    fn hold(&mut self, slot: u32, topic: u32) -> bool {
+        let taken = self.fanout.hold(slot, &key(topic));
+        self.acknowledge(slot, topic);
         self.fanout.snapshot(slot, taken.as_slice());
         self.fanout.pump(slot, false);
         taken.is_some()
@@ -269,9 +273,12 @@ proptest! {
                     for (slot, new) in followed {
                         let held = &mut held[wires.iter().position(|(s, _)| *s == slot).unwrap()];
                         prop_assert!(held.remove(&old.0));
-                        let to = to.map(|to| world.topics[to as usize]);
-                        let is_new = to.is_some_and(|to| held.insert(to.0));
-                        prop_assert_eq!(new, to.filter(|_| is_new));
+                        let to_id = to.map(|to| world.topics[to as usize]);
+                        let is_new = to_id.is_some_and(|to| held.insert(to.0));
+                        prop_assert_eq!(new, to_id.filter(|_| is_new));
+                        if let Some(to) = to {
+                            world.acknowledge(slot, to);
+                        }
                         world.fanout.snapshot(slot, new.as_slice());
                         world.fanout.pump(slot, false);
                     }
@@ -322,6 +329,15 @@ proptest! {
             prop_assert!(world.fanout.get(*slot).unwrap().outbox.is_empty());
             let whole: usize = wire.frames().iter().map(|(_, p)| p.len() + 2 + if p.len() > 125 { 2 } else { 0 }).sum();
             prop_assert_eq!(whole, wire.0.borrow().taken.len(), "nothing but whole frames");
+            // What a binary consumer is told of a topic's number goes the way of answers.
+            let mut told = BTreeSet::new();
+            for (_, payload) in wire.frames() {
+                if let Some(topic) = payload.strip_prefix(b"ack ") {
+                    told.insert(String::from_utf8_lossy(topic).parse::<u32>().unwrap());
+                } else if let Some((topic, _)) = parse(&payload) {
+                    prop_assert!(told.contains(&topic), "{} came before the answer", topic);
+                }
+            }
             let mut newest: BTreeMap<u32, u32> = BTreeMap::new();
             for (topic, value) in wire.values() {
                 let before = newest.insert(topic, value).unwrap_or(0);

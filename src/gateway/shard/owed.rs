@@ -6,7 +6,8 @@ use tokio::time::Instant;
 use crate::gateway::connection::dirty::Skipped;
 use crate::gateway::connection::terms::Source;
 use crate::gateway::shard::topics::Topics;
-use crate::hub::TopicId;
+use crate::hub::{Encoding, TopicId};
+use crate::protocol::binary::{Body, CONFLATED_LEN, Conflated, Kind};
 use crate::protocol::openalgo::frames;
 use crate::protocol::websocket;
 
@@ -25,6 +26,13 @@ impl Source for Owed<'_> {
 
     fn notice(&mut self, topic: TopicId, skipped: &Skipped, out: &mut Vec<u8>) {
         let Some(key) = self.topics.key(topic) else { return };
+        if key.encoding == Encoding::Binary {
+            let span = i64::try_from(skipped.span().as_nanos()).unwrap_or(i64::MAX);
+            let what = Conflated { kind: Kind::of(key.mode).number(), skipped: skipped.frames, span };
+            websocket::encode_binary_header(CONFLATED_LEN, out);
+            Body::Conflated(what).write(&self.topics.record_header(topic), out);
+            return;
+        }
         let span = u64::try_from(skipped.span().as_millis()).unwrap_or(u64::MAX);
         websocket::text_frame(out, |out| {
             frames::conflated(&key.symbol, key.exchange, key.mode, skipped.frames, span, out);

@@ -93,11 +93,13 @@ impl Shard<'_> {
                 Phase::Closing { .. } => return data.len(),
                 Phase::Handshake(full) => match handshake::step(&data[at..], &env.rules, full) {
                     Step::Partial => return at,
-                    Step::Accepted { consumed, response } => {
+                    Step::Accepted { consumed, response, encoding } => {
                         at += consumed;
                         member.outbox.preface(&response);
+                        member.encoding = encoding;
                         state.opened(&env.settings, self.now);
                         self.open += 1;
+                        self.greet(slot);
                     }
                     Step::Refused { response, label } => {
                         tracing::debug!(peer = %state.peer, reason = label, "connection refused");

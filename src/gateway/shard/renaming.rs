@@ -28,6 +28,7 @@ impl Shard<'_> {
     pub(super) fn on_new_master(&mut self) {
         if let Some(master) = self.env.master.load() {
             self.look_up_held(&master);
+            self.introduce_held();
         }
         self.process_all_waiting();
     }
@@ -67,6 +68,7 @@ impl Shard<'_> {
             self.tell_rejected(slot, exchange, &symbol, &message);
         }
         for (slot, topics) in taken {
+            self.introduce(slot, &topics);
             self.fanout.snapshot(slot, &topics);
             self.flush(slot);
         }

@@ -20,6 +20,7 @@ pub(crate) struct Stats {
     slow: AtomicUsize,
     waiting: AtomicUsize,
     frames: AtomicU64,
+    binary_frames: AtomicU64,
     conflated: AtomicU64,
     throttled: AtomicU64,
     writes: AtomicU64,
@@ -43,6 +44,7 @@ impl Stats {
     pub(crate) fn counts(&self) -> Counts {
         Counts {
             frames: self.frames.load(Ordering::Relaxed),
+            binary_frames: self.binary_frames.load(Ordering::Relaxed),
             conflated: self.conflated.load(Ordering::Relaxed),
             throttled: self.throttled.load(Ordering::Relaxed),
             writes: self.writes.load(Ordering::Relaxed),
@@ -61,7 +63,8 @@ pub(crate) struct Reporter<'a> {
     counts: Counts,
     consumers: usize,
     slow: usize,
-    frames_metric: Counter,
+    json_metric: Counter,
+    binary_metric: Counter,
     conflated_metric: Counter,
     throttled_metric: Counter,
     writes_metric: Counter,
@@ -78,7 +81,8 @@ impl<'a> Reporter<'a> {
             counts: Counts::default(),
             consumers: 0,
             slow: 0,
-            frames_metric: metrics::counter!(FRAMES_SENT, "encoding" => Encoding::Json.label()),
+            json_metric: metrics::counter!(FRAMES_SENT, "encoding" => Encoding::Json.label()),
+            binary_metric: metrics::counter!(FRAMES_SENT, "encoding" => Encoding::Binary.label()),
             conflated_metric: metrics::counter!(TICKS_CONFLATED),
             throttled_metric: metrics::counter!(TICKS_THROTTLED),
             writes_metric: metrics::counter!(SOCKET_WRITES),
@@ -93,7 +97,9 @@ impl<'a> Reporter<'a> {
     /// Reports how things stand.
     pub(crate) fn report(&mut self, mut counts: Counts, consumers: usize, slow: usize, waiting: usize) {
         // Frames that left a queue again were reported already: the next ones make up for them.
-        counts.frames = counts.frames.max(self.counts.frames);
+        let json = counts.frames - counts.binary_frames;
+        counts.binary_frames = counts.binary_frames.max(self.counts.binary_frames);
+        counts.frames = counts.binary_frames + json.max(self.counts.frames - self.counts.binary_frames);
         if counts != self.counts {
             let old = std::mem::replace(&mut self.counts, counts);
             let add = |to: &AtomicU64, now: u64, before: u64| {
@@ -101,7 +107,9 @@ impl<'a> Reporter<'a> {
                 now - before
             };
             let frames = add(&self.stats.frames, counts.frames, old.frames);
-            self.frames_metric.increment(frames);
+            let binary = add(&self.stats.binary_frames, counts.binary_frames, old.binary_frames);
+            self.json_metric.increment(frames - binary);
+            self.binary_metric.increment(binary);
             self.conflated_metric.increment(add(&self.stats.conflated, counts.conflated, old.conflated));
             self.throttled_metric.increment(add(&self.stats.throttled, counts.throttled, old.throttled));
             self.writes_metric.increment(add(&self.stats.writes, counts.writes, old.writes));

@@ -8,14 +8,17 @@ use tokio::time::{Duration, Instant};
 
 use crate::gateway::shard::pacing::{Due, Paced};
 use crate::gateway::shard::turn::{Run, Turn};
-use crate::hub::{Hub, NoRoom, ShardId, TopicId, TopicKey};
+use crate::hub::{Encoding, Hub, NoRoom, ShardId, TopicId, TopicKey};
 use crate::market::{Exchange, InstrumentId};
 use crate::protocol::Mode;
+use crate::protocol::binary::Header;
 
 /// A topic as this shard knows it, at the place of its number.
 #[derive(Debug, Default)]
 struct Row {
     key: Option<TopicKey>,
+    /// The instrument's number in binary records.
+    listing: u32,
     /// The connections that hold it and want every frame at once.
     holders: Vec<u32>,
     /// Those that want fewer, by connection. Apart, so that the others pay nothing for them.
@@ -87,6 +90,11 @@ impl Topics {
         self.rows.get(topic.0 as usize)?.key.as_ref()
     }
 
+    /// The header of a binary record about a topic that is no market data.
+    pub(crate) fn record_header(&self, topic: TopicId) -> Header {
+        self.hub.record_header(self.rows.get(topic.0 as usize).map_or(0, |row| row.listing))
+    }
+
     /// The connections that hold a topic.
     pub(crate) fn holders(&self, topic: TopicId) -> Vec<u32> {
         self.rows.get(topic.0 as usize).map_or_else(Vec::new, |row| {
@@ -144,6 +152,9 @@ impl Topics {
             self.rows.resize_with(at + 1, Row::default);
         }
         self.rows[at].key = Some(key.clone());
+        if key.encoding == Encoding::Binary {
+            self.rows[at].listing = self.hub.listing(topic).unwrap_or_default();
+        }
         self.names.entry(Arc::clone(&key.symbol)).or_default().push(topic);
     }
 

@@ -33,10 +33,12 @@ impl<W: Wire, S> Fanout<W, S> {
         match (member.promised.binary_search(&topic), wanted.policy) {
             (Err(at), Policy::Every) => {
                 member.promised.insert(at, topic);
-                let Member { outbox, held, promised, .. } = member;
+                let Member { outbox, held, promised, encoding, .. } = member;
                 let terms = Terms { limit, promised, held, now };
                 let mut owed = Owed { topics: &mut self.topics, slot, now };
+                let before = self.sending.counts.frames;
                 outbox.promise(topic, &mut owed, &terms, &mut self.sending.counts);
+                self.sending.counts.attribute(before, *encoding);
             }
             (Ok(_), Policy::Conflate) => member.withdraw(topic),
             _ => {}

@@ -1,0 +1,254 @@
+//! One connection to a feed port, from its opening to its end. No reconnecting: what to do about an
+//! end is the caller's to decide.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use bytes::Bytes;
+use futures::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::error::{ProtocolError, SubProtocolError};
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::protocol::Mode;
+use crate::protocol::binary::{Records, SUBPROTOCOL};
+
+use super::update::Names;
+use super::{Error, Event};
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// How the subscription of one instrument went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// OpenAlgo's exchange code.
+    pub exchange: String,
+    /// OpenAlgo's symbol.
+    pub symbol: String,
+    /// Why not, if not.
+    pub error: Option<String>,
+}
+
+/// A consumer's connection.
+pub struct Client {
+    socket: Socket,
+    is_binary: bool,
+    broker: String,
+    names: Names,
+    /// The binary message at hand, and how much of it has been read.
+    message: Bytes,
+    read: usize,
+    /// What came before an answer that was waited for.
+    kept: VecDeque<Message>,
+    /// The number of the last request.
+    requests: u64,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("broker", &self.broker)
+            .field("is_binary", &self.is_binary)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Connects to a feed port (`ws://…` or `wss://…`) and shows the key.
+    ///
+    /// # Errors
+    /// There is no connection, or the server refuses it or the key.
+    pub async fn connect(url: &str, key: &str) -> Result<Self, Error> {
+        let (socket, is_binary) = match open(url, true).await {
+            Err(Error::Socket(error)) if does_not_know(&error) => (open(url, false).await?, false),
+            other => (other?, true),
+        };
+        let mut client = Self {
+            socket,
+            is_binary,
+            broker: String::new(),
+            names: Names::default(),
+            message: Bytes::new(),
+            read: 0,
+            kept: VecDeque::new(),
+            requests: 0,
+        };
+        client.send(&json!({"action": "authenticate", "api_key": key})).await?;
+        let answer = client.answer(|frame| frame["type"] == "auth").await?;
+        if answer["status"] != "success" {
+            return Err(Error::Refused(answer["message"].as_str().unwrap_or("refused").to_owned()));
+        }
+        answer["broker"].as_str().unwrap_or("?").clone_into(&mut client.broker);
+        Ok(client)
+    }
+
+    /// The broker's name, as the server tells it.
+    pub fn broker(&self) -> &str {
+        &self.broker
+    }
+
+    /// Whether market data come as [`Event::Record`]; else as [`Event::Text`].
+    pub fn is_binary(&self) -> bool {
+        self.is_binary
+    }
+
+    /// Subscribes instruments, each given as exchange and symbol. What comes meanwhile is yielded later.
+    ///
+    /// # Errors
+    /// The connection ended, or the server refused the command as a whole.
+    pub async fn subscribe(&mut self, names: &[(&str, &str)], mode: Mode) -> Result<Vec<Outcome>, Error> {
+        let answer = self.request("subscribe", names, mode).await?;
+        let entries = answer["subscriptions"].as_array().map_or(&[][..], Vec::as_slice);
+        let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or_default().to_owned();
+        let outcome = |entry| Outcome {
+            exchange: text(entry, "exchange"),
+            symbol: text(entry, "symbol"),
+            error: (entry["status"] != "success").then(|| text(entry, "message")),
+        };
+        Ok(entries.iter().map(outcome).collect())
+    }
+
+    /// Takes subscriptions back.
+    ///
+    /// # Errors
+    /// The connection ended, or the server refused the command as a whole.
+    pub async fn unsubscribe(&mut self, names: &[(&str, &str)], mode: Mode) -> Result<(), Error> {
+        self.request("unsubscribe", names, mode).await.map(|_| ())
+    }
+
+    /// The next event; `None` if the connection ended without a word.
+    ///
+    /// # Errors
+    /// The connection broke or was closed, or the server broke the protocol.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn next(&mut self) -> Result<Option<Event>, Error> {
+        loop {
+            if let Some(event) = self.next_record()? {
+                return Ok(Some(event));
+            }
+            let message = match self.kept.pop_front() {
+                Some(message) => message,
+                None => match self.receive().await? {
+                    Some(message) => message,
+                    None => return Ok(None),
+                },
+            };
+            match message {
+                Message::Text(text) => return Ok(Some(Event::Text(text.to_string()))),
+                Message::Binary(bytes) => (self.message, self.read) = (bytes, 0),
+                _ => {}
+            }
+        }
+    }
+
+    /// Says goodbye, so that the server does not take the connection for lost.
+    ///
+    /// # Errors
+    /// The connection broke before.
+    pub async fn close(&mut self) -> Result<(), Error> {
+        Ok(self.socket.close(None).await?)
+    }
+
+    /// The next record at hand that is one for the caller.
+    fn next_record(&mut self) -> Result<Option<Event>, Error> {
+        let mut records = Records::new(&self.message[self.read..]);
+        while let Some(record) = records.next().transpose()? {
+            self.read += record.bytes().len();
+            if let Some(update) = self.names.update(&record)? {
+                return Ok(Some(Event::Record(update)));
+            }
+        }
+        self.message = Bytes::new();
+        self.read = 0;
+        Ok(None)
+    }
+
+    async fn request(&mut self, action: &str, names: &[(&str, &str)], mode: Mode) -> Result<Value, Error> {
+        self.requests += 1;
+        let id = self.requests;
+        let mode = mode.number();
+        let symbols: Vec<_> = names
+            .iter()
+            .map(|(exchange, symbol)| json!({"exchange": exchange, "symbol": symbol, "mode": mode}))
+            .collect();
+        let request = json!({"action": action, "symbols": symbols, "mode": mode, "request_id": id});
+        self.send(&request).await?;
+        let answer = self.answer(|frame| {
+            let is_ours = frame["type"] == action && frame["request_id"] == id;
+            // An error bears no number. Late refusals of other subscriptions are no answer.
+            is_ours || (frame["status"] == "error" && frame["type"].is_null() && frame["symbol"].is_null())
+        });
+        let answer = answer.await?;
+        if answer["type"].is_null() {
+            return Err(Error::Refused(answer["message"].as_str().unwrap_or("refused").to_owned()));
+        }
+        Ok(answer)
+    }
+
+    async fn send(&mut self, frame: &Value) -> Result<(), Error> {
+        Ok(self.socket.send(Message::text(frame.to_string())).await?)
+    }
+
+    /// The next text frame that is `wanted`; what comes before it is kept.
+    async fn answer(&mut self, wanted: impl Fn(&Value) -> bool) -> Result<Value, Error> {
+        while let Some(message) = self.receive().await? {
+            if let Message::Text(text) = &message {
+                let frame: Value = serde_json::from_str(text).map_err(Error::NotJson)?;
+                if wanted(&frame) {
+                    return Ok(frame);
+                }
+            }
+            self.kept.push_back(message);
+        }
+        Err(Error::Closed { code: None, reason: "the connection ended".to_owned() })
+    }
+
+    /// The next text or binary message off the socket.
+    async fn receive(&mut self) -> Result<Option<Message>, Error> {
+        loop {
+            match self.socket.next().await.transpose()? {
+                None => return Ok(None),
+                Some(Message::Close(frame)) => {
+                    let (code, reason) = frame.map_or((None, String::new()), |frame| {
+                        (Some(frame.code.into()), frame.reason.to_string())
+                    });
+                    return Err(Error::Closed { code, reason });
+                }
+                Some(message @ (Message::Text(_) | Message::Binary(_))) => return Ok(Some(message)),
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+async fn open(url: &str, binary: bool) -> Result<Socket, Error> {
+    let mut request = url.into_client_request()?;
+    if binary {
+        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    }
+    // With TLS a large future, which every caller's would contain.
+    match Box::pin(connect_async(request)).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(SocketError::Http(answer)) => {
+            let status = answer.status().as_u16();
+            let text = answer.into_body().unwrap_or_default();
+            Err(Error::Http { status, text: String::from_utf8_lossy(&text).trim().to_owned() })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The server accepted the connection without the binary encoding, and then a client may not go on.
+fn does_not_know(error: &SocketError) -> bool {
+    matches!(
+        error,
+        SocketError::Protocol(ProtocolError::SecWebSocketSubProtocolError(SubProtocolError::NoSubProtocol))
+    )
+}
