@@ -406,6 +406,15 @@ impl Subscriptions {
         std::mem::take(&mut self.changes)
     }
 
+    /// A refusal was told to nobody: it is said again, as long as it is so.
+    pub fn take_back(&mut self, refusal: &Change) {
+        match refusal {
+            Change::Rejected(instrument, _) => self.told.remove(instrument),
+            Change::BarsRejected(instrument, _) => self.bars_told.remove(instrument),
+            Change::Cleared(_) | Change::BarsCleared(_) => false,
+        };
+    }
+
     /// Those who want the refused kind are told even if another kind still serves them.
     fn refuse(&mut self, pair: Pair, why: &str) {
         self.refused.insert(pair, why.to_owned());
