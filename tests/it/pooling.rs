@@ -120,20 +120,20 @@ async fn bars_use_the_last_slot_of_either_key() {
     // A slot is left on each key, and the bars of both instruments of the first one are wanted.
     let ack = consumer.subscribe(4, &names).await;
     assert_eq!(ack["status"], "success", "{ack}");
-    let sessions = wait_for("six subscriptions at the broker", || {
-        let lists: Vec<_> = keys(&server)
+    // Bars are where their prices are, and each key has its three subscriptions.
+    wait_for("all six slots to be used", || {
+        keys(&server)
             .iter()
-            .map(|key| key["subscriptions"]["list"].as_array().cloned())
-            .collect::<Option<_>>()?;
-        (lists.iter().all(|list| list.len() == 3)).then_some(lists)
+            .all(|key| {
+                let of = |code: u64| -> BTreeSet<_> {
+                    let list = key["subscriptions"]["list"].as_array().into_iter().flatten();
+                    list.filter(|held| held["code"] == code).filter_map(|held| held["id"].as_u64()).collect()
+                };
+                let (prices, bars) = (of(1501), of(1505));
+                (prices.len(), bars.len()) == (2, 1) && bars.is_subset(&prices)
+            })
+            .then_some(())
     });
-    for list in &sessions {
-        let of = |code: u64| -> BTreeSet<_> {
-            list.iter().filter(|held| held["code"] == code).filter_map(|held| held["id"].as_u64()).collect()
-        };
-        assert_eq!((of(1505).len(), of(1501).len()), (1, 2), "{sessions:?}");
-        assert!(of(1505).is_subset(&of(1501)), "bars are where their prices are: {sessions:?}");
-    }
     ticks_of_all(&mut consumer).await;
     let distinct: usize = carried(&server).iter().map(BTreeSet::len).sum();
     assert_eq!(distinct, 4);

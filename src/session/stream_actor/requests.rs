@@ -217,6 +217,7 @@ impl StreamActor {
         }
         let hub = &self.shared.deps.hub;
         self.shared.deps.spread.set_budget(self.shared.deps.feed, self.plan.budget(), hub);
+        self.shared.gauge.set_asked(self.plan.asked());
         let confirmed = self.plan.confirmed();
         self.shared.gauge.set_subscribed(confirmed.into_iter().map(|(instrument, _)| instrument));
         self.publish();

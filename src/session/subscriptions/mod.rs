@@ -10,7 +10,7 @@
 //! The file is whole although it is long: every rule here reads the same few tables, and the
 //! order in which `next_step` applies them is the point.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use crate::broker::{Limits, Subscribed};
@@ -389,6 +389,12 @@ impl Subscriptions {
             }
         }
         confirmed.into_iter().collect()
+    }
+
+    /// Instruments that are wanted, or that the broker may hold for us still: what it sends of them was asked for.
+    pub fn asked(&self) -> HashSet<InstrumentId> {
+        let held = self.held.iter().filter(|(_, held)| **held != Held::No).map(|(pair, _)| pair.0);
+        self.wanted.keys().copied().chain(held).collect()
     }
 
     /// Whether there is no slot for an instrument.
