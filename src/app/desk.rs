@@ -19,6 +19,12 @@ use crate::session::{By, CallError, OrderError, SessionHandle, TokenError};
 /// For a question about data, however many accounts it goes to: below what OpenAlgo's clients wait.
 const PATIENCE: Duration = Duration::from_secs(110);
 
+/// What one call may take less than the whole question, at least.
+const SPARE: Duration = Duration::from_secs(20);
+
+/// When to ask again for what found no turn in time.
+const TURN_AGAIN: Duration = Duration::from_secs(1);
+
 /// The brokers behind the REST interface.
 pub(super) struct Brokers {
     pub(super) sessions: Sessions,
@@ -39,7 +45,9 @@ impl Brokers {
         &self,
         ask: impl Fn(SessionHandle) -> BoxFuture<'static, Result<T, CallError>> + Send + Sync,
     ) -> Result<T, DeskError> {
-        tokio::time::timeout(PATIENCE, self.one_by_one(ask))
+        let longest = self.sessions.iter().map(|member| member.session.patience() + SPARE).max();
+        let patience = longest.map_or(PATIENCE, |longest| longest.max(PATIENCE));
+        tokio::time::timeout(patience, self.one_by_one(ask))
             .await
             .unwrap_or_else(|_| Err(DeskError::Failed("the broker did not answer in time".to_owned())))
     }
@@ -59,6 +67,7 @@ impl Brokers {
                             | CallError::Broker(
                                 broker::Error::Network(_)
                                     | broker::Error::NotSent(_)
+                                    | broker::Error::NoTurn(_)
                                     | broker::Error::Http { .. }
                                     | broker::Error::InvalidToken { .. }
                             )
@@ -222,6 +231,7 @@ fn failed(error: CallError) -> DeskError {
             broker::Error::RateLimited { retry_after, description } => {
                 DeskError::Busy { message: description, retry_after }
             }
+            broker::Error::NoTurn(_) => DeskError::Busy { message: words, retry_after: Some(TURN_AGAIN) },
             broker::Error::Refused { description, .. } if !description.is_empty() => {
                 DeskError::Refused(description)
             }
@@ -258,6 +268,11 @@ mod tests {
             matches!(not_done(unsent.into()), DeskError::NotSent(_)),
             "of an order that is worth knowing"
         );
+        let no_turn = || broker::Error::NoTurn("its turn did not come in time".to_owned());
+        for busy in [failed(no_turn().into()), not_done(OrderError::Call(no_turn().into()))] {
+            assert!(busy.to_string().contains("nothing was sent"), "{busy}");
+            assert!(matches!(busy, DeskError::Busy { retry_after: Some(_), .. }));
+        }
         assert!(matches!(not_done(OrderError::Disabled), DeskError::NotConfigured(_)));
         assert_eq!(not_done(OrderError::NotDone("x".to_owned())), DeskError::Refused("x".to_owned()));
     }

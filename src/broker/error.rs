@@ -22,9 +22,12 @@ pub enum Error {
     /// The broker could not be reached, or did not answer in time.
     #[error("network: {0}")]
     Network(String),
-    /// Nothing was sent: the broker could not be connected to, or the request's turn did not come in time.
+    /// Nothing was sent: the broker could not be connected to.
     #[error("not sent: {0}")]
     NotSent(String),
+    /// Nothing was sent: the request's turn did not come in time, or too many wait for theirs.
+    #[error("nothing was sent: {0}")]
+    NoTurn(String),
     /// An answer that is not the broker's own (a proxy's page, an HTML body).
     #[error("HTTP {status}: {what}")]
     Http {
@@ -102,9 +105,11 @@ impl Error {
     /// The class of this error.
     pub fn class(&self) -> Class {
         match self {
-            Self::Network(_) | Self::NotSent(_) | Self::RateLimited { .. } | Self::Malformed(_) => {
-                Class::Transient
-            }
+            Self::Network(_)
+            | Self::NotSent(_)
+            | Self::NoTurn(_)
+            | Self::RateLimited { .. }
+            | Self::Malformed(_) => Class::Transient,
             // A wrong prefix (404) will not mend itself, but a broker's proxy answers 404 while
             // it restarts; with back-off both are served.
             Self::Http { .. } | Self::LoginRefused { .. } => Class::Transient,
@@ -135,6 +140,7 @@ impl Error {
             | Self::Refused { .. } => true,
             Self::Network(_)
             | Self::NotSent(_)
+            | Self::NoTurn(_)
             | Self::Http { .. }
             | Self::RateLimited { .. }
             | Self::Operator(_)
@@ -165,6 +171,7 @@ mod tests {
         for (error, class, answered) in [
             (Error::Network(text()), Class::Transient, false),
             (Error::NotSent(text()), Class::Transient, false),
+            (Error::NoTurn(text()), Class::Transient, false),
             (Error::Http { status: 502, what: text() }, Class::Transient, false),
             (Error::RateLimited { retry_after: None, description: text() }, Class::Transient, false),
             (Error::InvalidToken { code: text(), description: text() }, Class::NeedsToken, true),
@@ -190,6 +197,7 @@ mod tests {
             (Error::Http { status: 504, what: text() }, true),
             (Error::Http { status: 404, what: text() }, false),
             (Error::NotSent(text()), false),
+            (Error::NoTurn(text()), false),
             (Error::Invalid(text()), false),
             (Error::InvalidToken { code: text(), description: text() }, false),
             (Error::RateLimited { retry_after: None, description: text() }, false),

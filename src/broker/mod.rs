@@ -109,6 +109,12 @@ pub trait Broker: Send + Sync + 'static {
     /// Its limits.
     fn limits(&self) -> Limits;
 
+    /// The longest that one call may take, its wait for a turn included. Only the adapter knows whether anything
+    /// was sent, so whoever waits for it waits longer than its own limits are.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(90)
+    }
+
     /// What a stored token must have been issued by to be used here: the base URL, and a hash
     /// of the app key (never the key). A token is never sent to another host.
     fn binding(&self, product: Product) -> String;

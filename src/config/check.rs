@@ -56,6 +56,12 @@ pub(super) fn values(config: &Config) -> Vec<(Vec<String>, String)> {
         clash(["gateway.http_listen", "gateway.feed_listen"], "both ports have the same address");
     }
 
+    let rest = &config.gateway.rest_account;
+    if !rest.is_empty() && !config.accounts.iter().any(|account| account.name == *rest) {
+        let names: Vec<_> = config.accounts.iter().map(|account| account.name.as_str()).collect();
+        add("gateway.rest_account", &format!("there is no account {rest}, only {}", names.join(", ")));
+    }
+
     let replay = &config.sim.replay_file;
     if !replay.as_os_str().is_empty() && !replay.is_file() {
         add("sim.replay_file", &format!("there is no file {}", replay.display()));

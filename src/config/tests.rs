@@ -302,6 +302,11 @@ fn settings_that_do_not_go_together_are_problems() {
         ]
     );
     good("[gateway]\nfeed_listen = \"127.0.0.1:0\"\nhttp_listen = \"127.0.0.1:0\"\n", &[]);
+    assert_eq!(
+        complaints("[gateway]\nrest_account = \"bob\"\n", &[]),
+        ["config.toml:2: gateway.rest_account: there is no account bob, only default"]
+    );
+    good("[gateway]\nrest_account = \"default\"\n", &[]);
 }
 
 #[test]

@@ -273,30 +273,47 @@ impl Hub {
         *lock(&self.0.owners) = (feeds > 1).then(HashMap::new);
     }
 
-    /// Lets a feed carry an instrument from now on, and nobody else. What the former one knew of it
-    /// is forgotten; the new one shows what it receives.
-    pub fn assign(&self, instrument: InstrumentId, feed: FeedId) {
+    /// Lets feeds carry instruments from now on, and nobody else. What a former one knew of them is
+    /// forgotten, also why it was refused; the new one shows what it receives.
+    pub fn assign(&self, carriers: impl IntoIterator<Item = (InstrumentId, FeedId)>) {
         let table = lock(&self.0.table);
-        let former = {
+        let mut moved = HashMap::new();
+        let mut former = Vec::new();
+        {
             let mut owners = lock(&self.0.owners);
             let Some(owners) = owners.as_mut() else { return };
-            owners.insert(instrument, feed)
-        };
-        if former == Some(feed) {
+            for (instrument, feed) in carriers {
+                let before = owners.insert(instrument, feed);
+                if before != Some(feed) {
+                    moved.insert(instrument, feed);
+                    former.extend(before.map(|before| (instrument, before)));
+                }
+            }
+        }
+        if moved.is_empty() {
             return;
         }
-        let seats = lock(&self.0.seats);
-        if let Some(seat) = former.and_then(|former| seats.get(&former)) {
-            seat.mailbox.post(Change::Moved { instrument });
+        let mut rejected = lock(&self.0.rejected);
+        for (instrument, _) in &former {
+            rejected.remove(&(*instrument, Part::Prices));
+            rejected.remove(&(*instrument, Part::Bars));
         }
-        if let Some(seat) = seats.get(&feed) {
-            // It may know an old value from a time when it carried the instrument before.
-            seat.mailbox.post(Change::Moved { instrument });
-            table.all().filter(|c| c.instrument() == instrument).for_each(|change| seat.mailbox.post(change));
+        drop(rejected);
+        let seats = lock(&self.0.seats);
+        // The new one may know an old value from a time when it carried the instrument before.
+        for (instrument, feed) in former.into_iter().chain(moved.iter().map(|(i, feed)| (*i, *feed))) {
+            if let Some(seat) = seats.get(&feed) {
+                seat.mailbox.post(Change::Moved { instrument });
+            }
+        }
+        for change in table.all() {
+            if let Some(seat) = moved.get(&change.instrument()).and_then(|feed| seats.get(feed)) {
+                seat.mailbox.post(change);
+            }
         }
         drop(seats);
         drop(table);
-        // The new carrier's publisher learns of its topics even if it has nothing to say.
+        // The new carriers' publishers learn of their topics even if they have nothing to say.
         self.0.interest.send_modify(|revision| *revision += 1);
     }
 

@@ -822,16 +822,16 @@ fn with_several_feeds_an_instrument_is_carried_by_one_at_a_time() {
     publish(&mut first, 50);
     publish(&mut second, 51);
     assert!(ltps(&mut shard).is_empty(), "nobody carries it yet");
-    hub.assign(id(1), FeedId(0));
+    hub.assign([(id(1), FeedId(0))]);
     publish(&mut first, 52);
     publish(&mut second, 53);
     assert_eq!(ltps(&mut shard), [52.0]);
-    hub.assign(id(1), FeedId(1));
+    hub.assign([(id(1), FeedId(1))]);
     publish(&mut first, 54);
     publish(&mut second, 55);
     assert_eq!(ltps(&mut shard), [55.0]);
     // Back again: what the first one knew from before is not shown to whoever comes.
-    hub.assign(id(1), FeedId(0));
+    hub.assign([(id(1), FeedId(0))]);
     hub.acquire(shard.id(), key(1, Mode::Quote));
     first.refresh();
     first.flush();

@@ -15,10 +15,6 @@ use crate::session::SessionHandle;
 use crate::session::messages::{Asker, TokenError, TokenRefused};
 use crate::token::{Product, Token};
 
-/// The longest that one call may take. Longer than an adapter's own limits on waiting for its turn and on the answer,
-/// because it alone knows whether anything was sent; below the two minutes that OpenAlgo's clients wait.
-const PATIENCE: Duration = Duration::from_secs(90);
-
 /// Why a call brought nothing.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CallError {
@@ -195,8 +191,13 @@ impl SessionHandle {
         Ok(answered?)
     }
 
+    /// The longest that one call may take.
+    pub fn patience(&self) -> Duration {
+        self.shared.deps.broker.patience()
+    }
+
     pub(super) async fn in_time<T>(&self, call: BoxFuture<'static, Result<T, Error>>) -> Result<T, Error> {
         let late = || Err(Error::Network("the call was not answered in time".to_owned()));
-        tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| late())
+        tokio::time::timeout(self.patience(), call).await.unwrap_or_else(|_| late())
     }
 }

@@ -119,6 +119,7 @@ impl FeedTask {
             self;
         let Plane { publisher, notices } = &mut *plane;
         publisher.new_generation();
+        let mut before = publisher.counters();
         // Values that were meant for the feed before are old by now; the session asks for new
         // ones after every reconnect.
         while let Ok(notice) = notices.try_recv() {
@@ -135,7 +136,7 @@ impl FeedTask {
             let (mut drained, mut is_check_due) = (None, false);
             tokio::select! {
                 biased;
-                outcome = poll_fn(|cx| reader.poll_drain(cx, publisher)) => drained = Some(outcome),
+                outcome = poll_fn(|cx| reader.poll_drain(cx, publisher, &gauge)) => drained = Some(outcome),
                 Some(notice) = notices.recv() => notice.apply(publisher),
                 changed = interest.changed(), if interest_open => {
                     interest_open = changed.is_ok();
@@ -145,7 +146,7 @@ impl FeedTask {
             }
             // A feed that always has something to say must not starve them, nor the check where it is
             // never what was asked for.
-            if drained.as_ref().is_some_and(|drained| drained.ticks == 0 && drained.end.is_none())
+            if drained.as_ref().is_some_and(|drained| !drained.flows && drained.end.is_none())
                 && !idle_timeout.is_zero()
             {
                 // The drain may have used up what the task may do at a time.
@@ -170,9 +171,17 @@ impl FeedTask {
                 notice.apply(publisher);
             }
             publisher.flush();
+            let after = publisher.counters();
+            if (after.bands, after.bands_dropped) != (before.bands, before.bands_dropped) {
+                counters
+                    .bands
+                    .increment((after.bands - before.bands) + (after.bands_dropped - before.bands_dropped));
+                counters.bands_dropped.increment(after.bands_dropped - before.bands_dropped);
+                before = after;
+            }
             if let Some(drained) = drained {
                 reader.count(&drained, &counters, &gauge);
-                if drained.ticks > 0 {
+                if drained.flows {
                     idle.ticked(Instant::now());
                 }
                 if let Some(end) = drained.end {
@@ -192,6 +201,8 @@ impl FeedTask {
 /// What one drain did.
 struct Drained {
     ticks: u64,
+    /// Some were of what was asked for; the last then.
+    flows: bool,
     last_recv: UnixNanos,
     /// The socket may hold more.
     more: bool,
@@ -207,18 +218,24 @@ struct Reader {
 impl Reader {
     /// Reads and publishes until the socket is empty or enough is batched. Everything read is
     /// published before this returns, so that dropping the future loses nothing.
-    fn poll_drain(&mut self, cx: &mut Context<'_>, publisher: &mut Publisher) -> Poll<Drained> {
+    fn poll_drain(
+        &mut self,
+        cx: &mut Context<'_>,
+        publisher: &mut Publisher,
+        gauge: &FeedGauge,
+    ) -> Poll<Drained> {
         let clock = &self.clock;
         let recv = || clock.now();
-        let mut drained = Drained { ticks: 0, last_recv: UnixNanos::ZERO, more: false, end: None };
+        let mut drained =
+            Drained { ticks: 0, flows: false, last_recv: UnixNanos::ZERO, more: false, end: None };
         let mut frames = 0_usize;
         loop {
             let polled = self.feed.poll_frame(cx, &recv, &mut self.batch);
             if let Some(last) = self.batch.last() {
+                drained.ticks += self.batch.iter().filter(|tick| tick.body.is_asked_for()).count() as u64;
                 // What comes unasked proves nothing about what is subscribed.
-                let asked_for = self.batch.iter().filter(|tick| tick.body.is_asked_for()).count();
-                if asked_for > 0 {
-                    drained.ticks += asked_for as u64;
+                if gauge.any_asked(&self.batch) {
+                    drained.flows = true;
                     drained.last_recv = last.ts_recv;
                 }
                 publisher.publish(&self.batch);
@@ -252,6 +269,8 @@ impl Reader {
         }
         if drained.ticks > 0 {
             counters.ticks.increment(drained.ticks);
+        }
+        if drained.flows {
             gauge.received(drained.ticks, drained.last_recv);
         }
     }

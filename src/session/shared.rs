@@ -1,19 +1,22 @@
 //! What outlives any single actor of a session: what it depends on, what it shows, its
 //! counters, and the data plane's publisher with its last values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use metrics::{Counter, Gauge};
 use tokio::sync::watch;
 
 use crate::broker::Broker;
 use crate::clock::{Clock, UnixNanos};
 use crate::hub::{FeedId, Hub};
-use crate::market::{Calendar, Exchange, InstrumentId, MarketPhase, MarketState, MasterHandle, Segment};
+use crate::market::{
+    Calendar, Exchange, InstrumentId, MarketPhase, MarketState, MasterHandle, Segment, Tick,
+};
 use crate::session::feed_task::{PlaneHandle, plane};
 use crate::session::machine::Generation;
 use crate::session::orders::follow::Follower;
@@ -195,6 +198,8 @@ pub(crate) struct FeedGauge {
     ticks: AtomicU64,
     /// One bit per segment of which something is subscribed.
     segments: AtomicU32,
+    /// What was asked for of the broker, confirmed or not.
+    asked: ArcSwap<HashSet<InstrumentId>>,
     /// What the broker last said of each market.
     phases: Mutex<BTreeMap<Segment, MarketPhase>>,
     /// Times in a row that the feed was ended because it was mute.
@@ -232,6 +237,18 @@ impl FeedGauge {
     pub(crate) fn last_tick_at(&self) -> Option<UnixNanos> {
         let nanos = self.last_tick.load(Ordering::Relaxed);
         (nanos != 0).then(|| UnixNanos::from_nanos(nanos))
+    }
+
+    /// Notes what was asked for. Only its ticks show that what is subscribed flows: a broker may send indices
+    /// that nobody asked for on a feed that is mute otherwise.
+    pub(crate) fn set_asked(&self, instruments: HashSet<InstrumentId>) {
+        self.asked.store(Arc::new(instruments));
+    }
+
+    /// Whether a tick is of something that was asked for.
+    pub(crate) fn any_asked(&self, ticks: &[Tick]) -> bool {
+        let asked = self.asked.load();
+        ticks.iter().any(|tick| tick.body.is_asked_for() && asked.contains(&tick.instrument))
     }
 
     /// Notes what is subscribed.
@@ -351,6 +368,8 @@ impl Meters {
             undecodable: counter(names::FRAMES_UNDECODABLE),
             ignored: counter(names::MESSAGES_IGNORED),
             invalid_prices: counter(names::TICKS_INVALID_PRICE),
+            bands: counter(names::PRICE_BANDS),
+            bands_dropped: counter(names::PRICE_BANDS_DROPPED),
         }
     }
 }
@@ -361,4 +380,6 @@ pub(crate) struct FeedCounters {
     pub(crate) undecodable: Counter,
     pub(crate) ignored: Counter,
     pub(crate) invalid_prices: Counter,
+    pub(crate) bands: Counter,
+    pub(crate) bands_dropped: Counter,
 }

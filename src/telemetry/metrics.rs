@@ -27,6 +27,10 @@ pub const REQUESTS_NOT_SENT: &str = "tickgate_broker_requests_not_sent_total";
 pub const MESSAGES_IGNORED: &str = "tickgate_messages_ignored_total";
 /// Ticks not published because their last price was not positive, by `account`.
 pub const TICKS_INVALID_PRICE: &str = "tickgate_ticks_invalid_price_total";
+/// The day's price bands that the broker told, by `account`.
+pub const PRICE_BANDS: &str = "tickgate_price_bands_total";
+/// Of those, the ones there was no room to remember, by `account`.
+pub const PRICE_BANDS_DROPPED: &str = "tickgate_price_bands_dropped_total";
 /// Frames handed to consumers' sockets, by `encoding`.
 pub const FRAMES_SENT: &str = "tickgate_frames_sent_total";
 /// Frames replaced by a newer one before a slow consumer could read them.

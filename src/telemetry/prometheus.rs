@@ -78,6 +78,8 @@ fn describe() {
     describe_counter!(names::TICKS_RECEIVED, count, "Ticks decoded from the broker.");
     describe_counter!(names::FRAMES_UNDECODABLE, count, "Broker frames that could not be decoded.");
     describe_counter!(names::MESSAGES_IGNORED, count, "Broker messages of codes that are not read.");
+    describe_counter!(names::PRICE_BANDS, count, "Price bands that the broker told.");
+    describe_counter!(names::PRICE_BANDS_DROPPED, count, "Price bands that there was no room to remember.");
     describe_counter!(names::TICKS_INVALID_PRICE, count, "Ticks not published: last price not positive.");
     describe_counter!(names::FRAMES_SENT, count, "Frames handed to consumers' sockets.");
     describe_counter!(names::TICKS_CONFLATED, count, "Frames replaced by newer ones for slow consumers.");

@@ -108,6 +108,42 @@ async fn two_keys_carry_together_what_neither_could_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bars_use_the_last_slot_of_either_key() {
+    let server = start(3);
+    well(&server);
+    server.wait_ready();
+    let mut consumer = Consumer::authenticated(&server.feed_url(), &server.local_key()).await;
+    consumer.subscribe(1, &SYMBOLS).await;
+    let first = carried(&server).swap_remove(0);
+    let names: Vec<_> = first.iter().map(String::as_str).collect();
+    assert_eq!(names.len(), 2);
+    // A slot is left on each key, and the bars of both instruments of the first one are wanted.
+    let ack = consumer.subscribe(4, &names).await;
+    assert_eq!(ack["status"], "success", "{ack}");
+    // Bars are where their prices are, and each key has its three subscriptions.
+    wait_for("all six slots to be used", || {
+        keys(&server)
+            .iter()
+            .all(|key| {
+                let of = |code: u64| -> BTreeSet<_> {
+                    let list = key["subscriptions"]["list"].as_array().into_iter().flatten();
+                    list.filter(|held| held["code"] == code).filter_map(|held| held["id"].as_u64()).collect()
+                };
+                let (prices, bars) = (of(1501), of(1505));
+                (prices.len(), bars.len()) == (2, 1) && bars.is_subset(&prices)
+            })
+            .then_some(())
+    });
+    ticks_of_all(&mut consumer).await;
+    let distinct: usize = carried(&server).iter().map(BTreeSet::len).sum();
+    assert_eq!(distinct, 4);
+    // The seventh slot is nobody's.
+    let ack =
+        consumer.subscribe(4, &[SYMBOLS.into_iter().find(|name| !first.contains(*name)).unwrap()]).await;
+    assert!(ack.to_string().contains("Maximum capacity reached"), "{ack}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_lost_key_carried_moves_to_the_other() {
     let server = start(10);
     well(&server);

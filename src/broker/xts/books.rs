@@ -189,7 +189,7 @@ impl XtsBroker {
         let ticket = desk.askers.fetch_add(1, Ordering::Relaxed);
         let patience = self.rest.queue(Product::Interactive).deadline(book.counted_as());
         let Ok(_busy) = timeout_at(patience, desk.busy.lock()).await else {
-            return Err(Error::NotSent("its turn did not come in time".to_owned()));
+            return Err(Error::NoTurn("its turn did not come in time".to_owned()));
         };
         let what = (token.epoch, book, query.to_owned(), whose);
         if let Some(answered) = desk.last().as_ref()

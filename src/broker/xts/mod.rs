@@ -27,6 +27,7 @@ pub mod wire;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::civil::Date;
@@ -151,6 +152,10 @@ impl Broker for XtsBroker {
             per_request: self.settings.max_per_request,
             request_interval: self.settings.subscription_interval(),
         }
+    }
+
+    fn patience(&self) -> Duration {
+        self.settings.patience()
     }
 
     fn binding(&self, product: Product) -> String {

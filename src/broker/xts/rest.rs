@@ -217,7 +217,7 @@ impl Rest {
     /// Makes a call in its turn and returns the answer, whatever it says.
     ///
     /// # Errors
-    /// `NotSent` if its turn did not come in time or nobody could be connected to, `RateLimited`
+    /// `NoTurn` if its turn did not come in time, `NotSent` if nobody could be connected to, `RateLimited`
     /// during a pause that the broker has asked for; `Network`, and `Malformed` for an answer
     /// that is too large: then it may have been acted on.
     ///
@@ -227,7 +227,7 @@ impl Rest {
         let (product, path) = (call.product, call.path);
         let answered = self.call_in_turn(call).await;
         match &answered {
-            Err(Error::NotSent(why)) => {
+            Err(Error::NotSent(why) | Error::NoTurn(why)) => {
                 metrics::counter!(
                     names::REQUESTS_NOT_SENT,
                     "account" => self.account.to_string(), "product" => product.to_string()

@@ -192,6 +192,12 @@ impl Settings {
         found
     }
 
+    /// Longer than a call may wait for its turn and its answer.
+    pub(super) fn patience(&self) -> Duration {
+        let turn = self.queue_timeout_ms.max(self.orders_queue_timeout_ms);
+        Duration::from_millis(turn.saturating_add(self.request_timeout_ms)) + Duration::from_secs(15)
+    }
+
     /// Whether keys and tokens would cross a network unencrypted.
     pub(super) fn is_exposed(&self) -> bool {
         [&self.base_url, &self.hostlookup_url].into_iter().any(|text| {

@@ -16,7 +16,7 @@ use crate::hub::Part;
 use crate::market::{InstrumentId, Kind, Tick};
 use crate::session::feed_task::Notice;
 use crate::session::machine::{Event, State};
-use crate::session::shared::Shared;
+use crate::session::shared::{Deps, Shared};
 use crate::session::stream_actor::{Pump, StreamActor};
 use crate::session::subscriptions::{Change, Failure, Operation, Request, Step};
 use crate::token::{Token, TokenEpoch};
@@ -201,37 +201,56 @@ impl StreamActor {
 
     /// Passes on what the plan found out.
     pub(super) fn tell_changes(&mut self) {
-        let hub = &self.shared.deps.hub;
         for change in self.plan.take_changes() {
-            match change {
-                // Another account has room for it.
-                Change::Rejected(instrument, _)
-                    if self.plan.is_out_of_budget(instrument)
-                        && self.shared.deps.spread.has_no_room(self.shared.deps.feed, instrument) => {}
+            match &change {
                 Change::Rejected(instrument, why) => {
-                    warn!(%instrument, why, "no data for an instrument");
-                    if self.plan.is_out_of_budget(instrument) {
-                        hub.reject_for_want_of_room(instrument, Part::Prices, &why);
-                    } else {
-                        hub.reject(instrument, Part::Prices, &why);
-                    }
+                    let no_room = self.plan.is_out_of_budget(*instrument);
+                    self.refuse(*instrument, Part::Prices, why, no_room, &change);
                 }
-                Change::Cleared(instrument) => hub.clear_rejection(instrument, Part::Prices),
                 Change::BarsRejected(instrument, why) => {
-                    warn!(%instrument, why, "no bars for an instrument");
-                    if self.plan.are_bars_out_of_budget(instrument) {
-                        hub.reject_for_want_of_room(instrument, Part::Bars, &why);
-                    } else {
-                        hub.reject(instrument, Part::Bars, &why);
-                    }
+                    let no_room = self.plan.are_bars_out_of_budget(*instrument);
+                    self.refuse(*instrument, Part::Bars, why, no_room, &change);
                 }
-                Change::BarsCleared(instrument) => hub.clear_rejection(instrument, Part::Bars),
+                Change::Cleared(instrument) => self.clear(*instrument, Part::Prices),
+                Change::BarsCleared(instrument) => self.clear(*instrument, Part::Bars),
             }
         }
+        let hub = &self.shared.deps.hub;
         self.shared.deps.spread.set_budget(self.shared.deps.feed, self.plan.budget(), hub);
+        self.shared.gauge.set_asked(self.plan.asked());
         let confirmed = self.plan.confirmed();
         self.shared.gauge.set_subscribed(confirmed.into_iter().map(|(instrument, _)| instrument));
         self.publish();
+    }
+
+    /// Tells consumers that a part of an instrument does not come, unless it is another account's by now, or
+    /// another has room for it.
+    fn refuse(&mut self, instrument: InstrumentId, part: Part, why: &str, no_room: bool, change: &Change) {
+        let Deps { spread, hub, feed, .. } = &self.shared.deps;
+        let is_passed_on = if no_room {
+            spread.has_no_room(*feed, instrument)
+        } else {
+            spread.is_anothers(*feed, instrument)
+        };
+        if is_passed_on {
+            self.plan.take_back(change);
+            return;
+        }
+        warn!(%instrument, ?part, why, "no data for an instrument");
+        if no_room {
+            hub.reject_for_want_of_room(instrument, part, why);
+        } else {
+            hub.reject(instrument, part, why);
+        }
+    }
+
+    /// Forgets that a part of an instrument was refused. Of what is another account's by now, the refusal
+    /// would be the other's.
+    fn clear(&self, instrument: InstrumentId, part: Part) {
+        let Deps { spread, hub, feed, .. } = &self.shared.deps;
+        if !spread.is_anothers(*feed, instrument) {
+            hub.clear_rejection(instrument, part);
+        }
     }
 }
 

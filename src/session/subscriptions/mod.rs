@@ -10,7 +10,7 @@
 //! The file is whole although it is long: every rule here reads the same few tables, and the
 //! order in which `next_step` applies them is the point.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use crate::broker::{Limits, Subscribed};
@@ -391,6 +391,12 @@ impl Subscriptions {
         confirmed.into_iter().collect()
     }
 
+    /// Instruments that are wanted, or that the broker may hold for us still: what it sends of them was asked for.
+    pub fn asked(&self) -> HashSet<InstrumentId> {
+        let held = self.held.iter().filter(|(_, held)| **held != Held::No).map(|(pair, _)| pair.0);
+        self.wanted.keys().copied().chain(held).collect()
+    }
+
     /// Whether there is no slot for an instrument.
     pub fn is_out_of_budget(&self, instrument: InstrumentId) -> bool {
         self.out_of_budget.contains(&instrument)
@@ -404,6 +410,15 @@ impl Subscriptions {
     /// What consumers must be told since the last call.
     pub fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
+    }
+
+    /// A refusal was told to nobody: it is said again, as long as it is so.
+    pub fn take_back(&mut self, refusal: &Change) {
+        match refusal {
+            Change::Rejected(instrument, _) => self.told.remove(instrument),
+            Change::BarsRejected(instrument, _) => self.bars_told.remove(instrument),
+            Change::Cleared(_) | Change::BarsCleared(_) => false,
+        };
     }
 
     /// Those who want the refused kind are told even if another kind still serves them.

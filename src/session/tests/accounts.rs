@@ -1,7 +1,11 @@
 //! Several accounts in one process: each with its own tokens and feed, one hub, one store.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::broker::Error;
+use crate::hub::Part;
+use crate::market::Kind;
 use crate::session::tests::broker::{Item, Script};
 use crate::token::Product;
 
@@ -15,13 +19,21 @@ struct Two {
 }
 
 fn start_two(outside: &Outside, brokers: &[FakeBroker; 2]) -> Two {
+    start_granted(outside, brokers, [3, 5])
+}
+
+/// Two accounts that are granted so many subscriptions.
+fn start_granted(outside: &Outside, brokers: &[FakeBroker; 2], granted: [usize; 2]) -> Two {
+    for (broker, granted) in brokers.iter().zip(granted) {
+        broker.world().max_subscriptions = Some(granted);
+    }
     let (store, _) = Store::open(outside.dir.path(), &*outside.clock).expect("the store opens");
     let cipher =
         Cipher::new(&Secret::new(KEY), "test", Arc::clone(&outside.clock)).expect("the key is valid");
     let hub = Hub::new("test");
     hub.set_feeds(2);
     let shard = hub.attach_shard();
-    let spread = Spread::new(&[3, 5]);
+    let spread = Spread::new(&granted);
     let sessions = brokers.iter().zip(["alice", "bob"]).enumerate().map(|(at, (broker, name))| {
         start(Deps {
             account: name.to_owned(),
@@ -47,22 +59,33 @@ fn start_two(outside: &Outside, brokers: &[FakeBroker; 2]) -> Two {
 impl Two {
     fn want(&self, codes: std::ops::RangeInclusive<u32>) {
         for code in codes {
-            let instrument = InstrumentId { segment: Segment::NseCash, code };
-            let symbol = code.to_string().into();
-            let key = TopicKey {
-                instrument,
-                mode: Mode::Ltp,
-                encoding: Encoding::Json,
-                exchange: Exchange::Nse,
-                symbol,
-            };
-            self.hub.acquire(self.shard.id(), key);
+            self.take(code, Mode::Ltp);
         }
+    }
+
+    fn take(&self, code: u32, mode: Mode) -> TopicId {
+        let key = TopicKey {
+            instrument: id(code),
+            mode,
+            encoding: Encoding::Json,
+            exchange: Exchange::Nse,
+            symbol: code.to_string().into(),
+        };
+        self.hub.acquire(self.shard.id(), key)
     }
 
     fn confirmed(&self) -> [usize; 2] {
         std::array::from_fn(|at| self.sessions[at].status().feed.confirmed)
     }
+}
+
+fn id(code: u32) -> InstrumentId {
+    InstrumentId { segment: Segment::NseCash, code }
+}
+
+/// What a broker sends of the instruments of which it sends such data.
+fn held(broker: &FakeBroker, kind: Kind) -> BTreeSet<u32> {
+    broker.world().held.iter().filter(|pair| pair.1 == kind).map(|pair| pair.0.code).collect()
 }
 
 fn brokers(outside: &Outside) -> [FakeBroker; 2] {
@@ -156,5 +179,67 @@ fn an_account_that_gives_up_takes_nobody_with_it() {
         gave_up.await.expect("it gives up");
         until("bob to carry all", || two.confirmed()[1] == 4).await;
         assert!(two.sessions[1].health().await.is_ok());
+    });
+}
+
+#[test]
+fn bars_go_where_there_is_room_for_them_and_take_their_prices_along() {
+    run(|| async {
+        let mut outside = Outside::new();
+        outside.settings.tick_idle_timeout_ms = 0;
+        let brokers = brokers(&outside);
+        let two = start_granted(&outside, &brokers, [3, 3]);
+        two.want(1..=4);
+        until("both to carry two", || two.confirmed() == [2, 2]).await;
+        // One account has a slot for the bars of one of its two, but not of both. The other has one too, so
+        // that one instrument has to make room.
+        let first = held(&brokers[0], Kind::Quote);
+        for code in &first {
+            two.take(*code, Mode::Bar);
+        }
+        let all_held = || -> usize { brokers.iter().map(|broker| broker.world().held.len()).sum() };
+        let have_bars = || {
+            let [a, b] = [0, 1].map(|at| held(&brokers[at], Kind::Bar));
+            a.union(&b).copied().collect::<BTreeSet<_>>() == first
+        };
+        until("all six slots to be used", || all_held() == 6 && have_bars()).await;
+        for broker in &brokers {
+            let (prices, bars) = (held(broker, Kind::Quote), held(broker, Kind::Bar));
+            assert!(prices.is_superset(&bars), "an instrument is one account's: {prices:?} {bars:?}");
+        }
+        for part in [Part::Prices, Part::Bars] {
+            assert!((1..=4).all(|code| two.hub.rejection(id(code), part).is_none()));
+        }
+    });
+}
+
+#[test]
+fn bars_that_were_refused_for_want_of_room_move_when_the_other_account_has_some() {
+    run(|| async {
+        let mut outside = Outside::new();
+        outside.settings.tick_idle_timeout_ms = 0;
+        let brokers = brokers(&outside);
+        let two = start_granted(&outside, &brokers, [3, 3]);
+        let topics: Vec<_> = (1..=6).map(|code| two.take(code, Mode::Ltp)).collect();
+        until("both to be full", || two.confirmed() == [3, 3]).await;
+        let [first, second] = [0, 1].map(|at| held(&brokers[at], Kind::Quote));
+        let code = *first.first().unwrap();
+        two.take(code, Mode::Bar);
+        until("the refusal", || two.hub.rejection(id(code), Part::Bars).is_some()).await;
+        assert!(two.hub.rejection(id(code), Part::Prices).is_none());
+        assert_eq!(
+            [0, 1].map(|at| held(&brokers[at], Kind::Quote)),
+            [first, second.clone()],
+            "nothing moves"
+        );
+        for code in second.iter().take(2) {
+            two.hub.release(topics[*code as usize - 1]);
+        }
+        until("the bars to come from the other", || held(&brokers[1], Kind::Bar).contains(&code)).await;
+        until("the first to let go", || !held(&brokers[0], Kind::Quote).contains(&code)).await;
+        assert!(held(&brokers[1], Kind::Quote).contains(&code));
+        for part in [Part::Prices, Part::Bars] {
+            assert!(two.hub.rejection(id(code), part).is_none(), "the former owner's refusal is gone");
+        }
     });
 }

@@ -88,6 +88,8 @@ pub(crate) struct World {
     /// The live token of each product.
     pub(crate) tokens: [Option<String>; 2],
     pub(crate) held: BTreeSet<(InstrumentId, Kind)>,
+    /// As its settings say; `None`: 50.
+    pub(crate) max_subscriptions: Option<usize>,
     pub(crate) requests: Vec<Seen>,
     pub(crate) quotes: Vec<InstrumentId>,
     pub(crate) snapshots: bool,
@@ -293,7 +295,8 @@ async fn play(script: Option<Script>) -> Result<(), Error> {
 
 impl Broker for FakeBroker {
     fn limits(&self) -> Limits {
-        Limits { max_subscriptions: 50, per_request: 10, request_interval: Duration::from_millis(500) }
+        let max_subscriptions = self.world().max_subscriptions.unwrap_or(50);
+        Limits { max_subscriptions, per_request: 10, request_interval: Duration::from_millis(500) }
     }
 
     fn binding(&self, product: Product) -> String {
@@ -393,6 +396,8 @@ impl Broker for FakeBroker {
             world.requests.push(seen);
             for instrument in instruments {
                 assert!(world.held.insert((*instrument, kind)), "{instrument} is subscribed twice");
+                let most = world.max_subscriptions.unwrap_or(usize::MAX);
+                assert!(world.held.len() <= most, "more subscriptions than the broker grants");
             }
             let snapshot = if world.snapshots {
                 instruments.iter().map(|i| tick(*i, 100, asked_at)).collect()

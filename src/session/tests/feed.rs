@@ -228,7 +228,10 @@ fn what_comes_unasked_is_no_sign_of_life() {
         until("the feed to be given up as mute", || {
             let mut tick = outside.broker.tick(RELIANCE, 1);
             tick.body = TickBody::PriceBand(band);
+            // Nor do prices of what nobody asked for, as some brokers send of indices.
+            let other = outside.broker.tick(SBIN, 1);
             outside.broker.world().push(Item::Tick(tick));
+            outside.broker.world().push(Item::Tick(other));
             process.status().feed.generation > 1
         })
         .await;

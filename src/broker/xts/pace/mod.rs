@@ -138,7 +138,7 @@ impl Queue {
     /// (downloads), it counts for the rates but keeps nobody waiting.
     ///
     /// # Errors
-    /// `NotSent` if the turn does not come by `deadline`, or comes after it, or too many wait;
+    /// `NoTurn` if the turn does not come by `deadline`, or comes after it, or too many wait;
     /// `RateLimited` if the broker has asked for a pause that ends later.
     ///
     /// # Cancel safety
@@ -155,7 +155,7 @@ impl Queue {
                 });
             }
             line.enter(path, alone, Arc::clone(&wake))
-                .ok_or_else(|| Error::NotSent("too many requests wait for their turn".to_owned()))?
+                .ok_or_else(|| Error::NoTurn("too many requests wait for their turn".to_owned()))?
         };
         let place = Place { queue: self, path, id };
         loop {
@@ -171,7 +171,7 @@ impl Queue {
                 Outcome::Later => deadline,
             };
             if now >= deadline {
-                return Err(Error::NotSent("its turn did not come in time".to_owned()));
+                return Err(Error::NoTurn("its turn did not come in time".to_owned()));
             }
             tokio::select! {
                 () = wake.notified() => {}

@@ -174,7 +174,7 @@ async fn a_turn_that_does_not_come_is_not_sent() {
         queue.turn(Path::Positions, true, soon),
     );
     for error in [late.unwrap_err(), other.unwrap_err(), refused.unwrap_err()] {
-        assert!(matches!(error, Error::NotSent(_)) && !error.is_unclear(), "{error}");
+        assert!(matches!(error, Error::NoTurn(_)) && !error.is_unclear(), "{error}");
     }
     assert_eq!(Instant::now(), soon);
     assert_eq!(queue.waiting(), 0);

@@ -51,6 +51,8 @@ pub(super) struct Asked {
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) body: Box<RawValue>,
+    /// Seconds after which to try again.
+    pub(super) retry_after: Option<u64>,
 }
 
 /// Why there is no success to tell of.
@@ -101,10 +103,10 @@ pub(super) fn tradable(master: &Master, exchange: &str, symbol: &str) -> Result<
 impl Reply {
     pub(super) fn new(status: u16, body: &impl Serialize) -> Self {
         match to_raw_value(body) {
-            Ok(body) => Self { status, body },
+            Ok(body) => Self { status, body, retry_after: None },
             Err(error) => {
                 tracing::error!(%error, "an answer cannot be written as JSON");
-                Self { status: 500, body: RawValue::NULL.to_owned() }
+                Self { status: 500, body: RawValue::NULL.to_owned(), retry_after: None }
             }
         }
     }
@@ -172,7 +174,8 @@ impl Failed {
     }
 
     pub(super) fn reply(&self) -> Reply {
-        Reply::new(self.status, &self.members())
+        let retry_after = self.more.get("retry_after").and_then(Value::as_u64);
+        Reply { retry_after, ..Reply::new(self.status, &self.members()) }
     }
 }
 

@@ -115,12 +115,37 @@ fn member(name: &str) -> Value {
     }
 }
 
+/// Every status that an error can have, and when it has it.
+const ERRORS: [(&str, &str); 9] = [
+    ("400", "What was asked for cannot be, or the broker refused it, in its words."),
+    ("403", "The key is wrong or lacks the scope, or there is no broker session, or it is switched off."),
+    ("404", "There is no such thing."),
+    ("413", "The body is too long."),
+    (
+        "429",
+        "Too many requests, here or to the broker; nothing was done. `Retry-After` says when to try again, if known.",
+    ),
+    ("500", "An internal failure."),
+    ("502", "The broker could not be reached, or did not answer; nothing was changed."),
+    ("503", "The instrument list is not loaded yet."),
+    ("504", "The broker did not say whether it was done; `outcome` is `unknown`."),
+];
+
 fn responses(content: &Value) -> Value {
-    let error = json!({
-        "description": "What is wrong.",
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-    });
-    json!({"200": {"description": "It was done.", "content": content}, "default": error})
+    let error = json!({"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}});
+    let mut all = Map::new();
+    all.insert("200".to_owned(), json!({"description": "It was done.", "content": content}));
+    for (status, about) in ERRORS {
+        let mut response = json!({"description": about, "content": error});
+        if status == "429" {
+            response["headers"] =
+                json!({"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}});
+        }
+        all.insert(status.to_owned(), response);
+    }
+    // Of what no endpoint says by itself: a method or a content type that is not taken.
+    all.insert("default".to_owned(), json!({"description": "What is wrong.", "content": error}));
+    Value::Object(all)
 }
 
 fn parameter(name: &str, place: &str, required: bool, schema: &Value) -> Value {
@@ -179,6 +204,10 @@ mod tests {
                 let known = schema["properties"][name].as_object();
                 let is_free = matches!(*name, "strike_int");
                 assert!(is_free || known.is_some_and(|member| !member.is_empty()), "{path} {name}");
+            }
+            for (status, _) in ERRORS {
+                let error = &document["paths"][&path]["post"]["responses"][status]["content"];
+                assert_eq!(error["application/json"]["schema"]["$ref"], "#/components/schemas/Error");
             }
         }
     }

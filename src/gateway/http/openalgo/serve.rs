@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use actix_web::http::header::RETRY_AFTER;
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value, json};
@@ -89,9 +90,11 @@ fn page(endpoint: &'static str, answered: Result<Page, Failed>) -> HttpResponse 
 fn respond(endpoint: &'static str, reply: Reply) -> HttpResponse {
     count(endpoint, reply.status);
     let status = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    HttpResponse::build(status)
-        .content_type("application/json")
-        .body(Box::<str>::from(reply.body).into_string())
+    let mut response = HttpResponse::build(status);
+    if let Some(seconds) = reply.retry_after {
+        response.insert_header((RETRY_AFTER, seconds));
+    }
+    response.content_type("application/json").body(Box::<str>::from(reply.body).into_string())
 }
 
 fn count(endpoint: &'static str, status: u16) {
