@@ -12,7 +12,7 @@ use super::super::code;
 use super::full::{Full, Line};
 
 use self::cursor::Cursor;
-use self::keys::{Kind, MESSAGE, Order, ROW, slot};
+use self::keys::{Kind, MESSAGE, Order, ROW, START, slot};
 
 /// Remembers in which order the keys of each kind of message came, one order for each code: a right
 /// guess is one comparison.
@@ -112,7 +112,7 @@ impl Scan<'_, '_> {
         if self.cursor.closes(b'}') {
             return Some(());
         }
-        let mut key = MESSAGE.start();
+        let mut key = START;
         loop {
             key = MESSAGE.next(&mut self.cursor, &mut self.orders.message, key)?;
             let (kind, slot) = MESSAGE.get(key);
@@ -126,13 +126,14 @@ impl Scan<'_, '_> {
             match kind {
                 Kind::Other => self.cursor.skip_value()?,
                 Kind::Price | Kind::Integer => {
-                    if let Some(value) = self.cursor.scalar(kind)? {
+                    if let Some(value) = self.cursor.scalar(kind).ok()? {
                         members.values[usize::from(slot)] = value;
                         members.filled |= bit;
                     }
                 }
-                Kind::Bid => members.bid = self.row_or_null()?,
-                Kind::Ask => members.ask = self.row_or_null()?,
+                Kind::Bid | Kind::Ask if self.cursor.eats_null() => {}
+                Kind::Bid => members.bid = Some(self.row()?),
+                Kind::Ask => members.ask = Some(self.row()?),
                 Kind::Bids => self.rows(&mut nested.as_mut()?.1.bids)?,
                 Kind::Asks => self.rows(&mut nested.as_mut()?.1.asks)?,
                 Kind::Touchline => {
@@ -145,13 +146,6 @@ impl Scan<'_, '_> {
                 return Some(());
             }
         }
-    }
-
-    fn row_or_null(&mut self) -> Option<Option<Level>> {
-        if self.cursor.eats_null() {
-            return Some(None);
-        }
-        self.row().map(Some)
     }
 
     /// An array of rows, of which the first five count, or a single row.
@@ -182,7 +176,7 @@ impl Scan<'_, '_> {
         self.cursor.open(b'{')?;
         let (mut values, mut seen) = ([0_i64; slot::ROW_COUNT], 0_u32);
         if !self.cursor.closes(b'}') {
-            let mut key = ROW.start();
+            let mut key = START;
             loop {
                 key = ROW.next(&mut self.cursor, &mut self.orders.row, key)?;
                 let (kind, slot) = ROW.get(key);
@@ -193,7 +187,7 @@ impl Scan<'_, '_> {
                         return None;
                     }
                     seen |= 1 << slot;
-                    values[usize::from(slot)] = self.cursor.scalar(kind)?.unwrap_or(0);
+                    values[usize::from(slot)] = self.cursor.scalar(kind).ok()?.unwrap_or(0);
                 }
                 if !self.cursor.continues(b'}')? {
                     break;

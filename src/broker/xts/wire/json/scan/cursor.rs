@@ -11,6 +11,10 @@ const POWERS: [u64; 10] =
 /// How deep values of no interest may be nested.
 const MOST_NESTED: u32 = 8;
 
+/// Not for this reader to judge.
+#[derive(Debug)]
+pub(super) struct Odd;
+
 pub(super) struct Cursor<'a> {
     text: &'a str,
     at: usize,
@@ -117,36 +121,36 @@ impl<'a> Cursor<'a> {
         inner
     }
 
-    /// Reads a number, a number as text, or `null`; `Some(None)` for `null` and for text that is
+    /// Reads a number, a number as text, or `null`; `Ok(None)` for `null` and for text that is
     /// no number. A price is in nanos, and zero if it is not positive.
-    pub(super) fn scalar(&mut self, kind: Kind) -> Option<Option<i64>> {
+    pub(super) fn scalar(&mut self, kind: Kind) -> Result<Option<i64>, Odd> {
         match self.peek_past_blanks() {
             b'0'..=b'9' | b'-' => self.number(kind),
-            b'n' if self.eats(b"null") => Some(None),
+            b'n' if self.eats(b"null") => Ok(None),
             b'\\' => {
-                let inner = self.string().filter(|inner| !inner.contains('\\'))?;
-                Some(by_text(inner, kind))
+                let inner = self.string().filter(|inner| !inner.contains('\\')).ok_or(Odd)?;
+                Ok(by_text(inner, kind))
             }
-            _ => None,
+            _ => Err(Odd),
         }
     }
 
     /// Reads a number as JSON allows it.
-    fn number(&mut self, kind: Kind) -> Option<Option<i64>> {
+    fn number(&mut self, kind: Kind) -> Result<Option<i64>, Odd> {
         let start = self.at;
         let is_negative = self.peek() == b'-';
         self.at += usize::from(is_negative);
         let leading = self.peek();
         let (whole, places) = self.digits();
         if places == 0 || (leading == b'0' && places > 1) {
-            return None;
+            return Err(Odd);
         }
         let (mut fraction, mut decimals) = (0, 0);
         if self.peek() == b'.' {
             self.at += 1;
             (fraction, decimals) = self.digits();
             if decimals == 0 {
-                return None;
+                return Err(Odd);
             }
         }
         let is_plain = !matches!(self.peek(), b'e' | b'E');
@@ -154,20 +158,20 @@ impl<'a> Cursor<'a> {
             self.at += 1;
             self.at += usize::from(matches!(self.peek(), b'+' | b'-'));
             if self.digits().1 == 0 {
-                return None;
+                return Err(Odd);
             }
         }
         match kind {
             Kind::Price if is_plain && places <= 9 && decimals <= 9 => {
                 let nanos = (whole * POWERS[9] + fraction * POWERS[9 - decimals]) as i64;
-                Some(Some(if is_negative { 0 } else { nanos }))
+                Ok(Some(if is_negative { 0 } else { nanos }))
             }
             // Eighteen digits fit.
             Kind::Integer if is_plain && places <= 18 && decimals == 0 => {
-                Some(Some(if is_negative { -(whole as i64) } else { whole as i64 }))
+                Ok(Some(if is_negative { -(whole as i64) } else { whole as i64 }))
             }
-            Kind::Price | Kind::Integer => Some(by_text(self.text.get(start..self.at)?, kind)),
-            _ => Some(None),
+            Kind::Price | Kind::Integer => Ok(by_text(self.text.get(start..self.at).ok_or(Odd)?, kind)),
+            _ => Ok(None),
         }
     }
 
@@ -197,7 +201,7 @@ impl<'a> Cursor<'a> {
 
     fn skip_nested(&mut self, depth: u32) -> Option<()> {
         match self.peek_past_blanks() {
-            b'0'..=b'9' | b'-' => self.number(Kind::Other).map(|_| ()),
+            b'0'..=b'9' | b'-' => self.number(Kind::Other).ok().map(|_| ()),
             b'\\' => self.string().map(|_| ()),
             b'n' => self.eats(b"null").then_some(()),
             b't' => self.eats(b"true").then_some(()),

@@ -57,6 +57,9 @@ const WIDTH: usize = 32;
 /// Keys that an order can hold, the two that stand for none included.
 const MOST: usize = 64;
 
+/// Stands for the key before the first.
+pub(super) const START: usize = MOST - 1;
+
 /// Of each key, which one came after it last time.
 #[derive(Debug)]
 pub(super) struct Order([u8; MOST]);
@@ -133,11 +136,6 @@ const fn halves(bytes: &[u8; WIDTH]) -> [u128; 2] {
 pub(super) struct Table<const N: usize>([Key; N]);
 
 impl<const N: usize> Table<N> {
-    /// Stands for the key before the first.
-    pub(super) const fn start(&self) -> usize {
-        MOST - 1
-    }
-
     /// What is known of a key.
     pub(super) fn get(&self, key: usize) -> (Kind, u8) {
         self.0.get(key).map_or((Kind::Other, 0), |key| (key.kind, key.slot))
