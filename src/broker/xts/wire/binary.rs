@@ -298,6 +298,7 @@ impl Message {
     }
 
     /// The quote and the time of the event, `None` if the last price is not positive.
+    #[inline]
     fn quote(&self, wire: &Touchline) -> Option<(Quote, UnixNanos)> {
         let price = wire.last_price;
         if !price.is_positive() {

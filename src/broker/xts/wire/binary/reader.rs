@@ -99,6 +99,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One message: its envelope, its body as sent, and the inflated size if compressed.
+    #[inline]
     pub(super) fn message(&mut self) -> Option<(Envelope, &'a [u8], Option<u16>)> {
         let mut start = Self(self.take(ENVELOPE)?);
         let flag = start.u8()?;
@@ -115,6 +116,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn head(&mut self) -> Option<Head> {
         let mut head = Self(self.take(HEAD)?);
         let (code, version, _application) = (head.u16()?, head.u16()?, head.u16()?);
@@ -134,6 +136,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The touchline block.
+    #[inline]
     pub(super) fn touchline(&mut self, shape: &Shape) -> Option<Touchline> {
         // One copy of the reading for each layout, in which every width and place is a constant.
         match shape.layout {
