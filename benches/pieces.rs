@@ -41,16 +41,41 @@ fn decode(c: &mut Criterion) {
             });
         });
     }
-    let mut decoder = wire::json::Decoder::new();
-    let mut ticks = Vec::with_capacity(4);
-    group.bench_function("1501-json", |b| {
-        b.iter(|| {
-            ticks.clear();
-            decoder.event(1501, black_box(JSON_1501), RECV, &mut ticks);
-            assert_eq!(ticks.len(), 1);
+    let depth = json_1502();
+    for (name, code, datum, decoder) in [
+        ("1501-json", 1501, JSON_1501, wire::json::Decoder::new()),
+        ("1502-json", 1502, &depth, wire::json::Decoder::new()),
+        ("1501-json, checked reader", 1501, JSON_1501, wire::json::Decoder::checked()),
+        ("1502-json, checked reader", 1502, &depth, wire::json::Decoder::checked()),
+    ] {
+        let mut decoder = decoder;
+        let mut ticks = Vec::with_capacity(4);
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                ticks.clear();
+                decoder.event(code, black_box(datum), RECV, &mut ticks);
+                assert!(!ticks.is_empty());
+            });
         });
-    });
+    }
     group.finish();
+}
+
+/// The same as a 1502 event's, with five levels a side.
+fn json_1502() -> String {
+    let row = |size: u32, price: &str| {
+        format!(r#"{{\"Size\":{size},\"Price\":{price},\"TotalOrders\":3,\"BuyBackMarketMaker\":0}}"#)
+    };
+    let side = |prices: [&str; 5]| {
+        (100..).step_by(37).zip(prices).map(|(s, p)| row(s, p)).collect::<Vec<_>>().join(",")
+    };
+    let (_, touchline) = JSON_1501.split_once("2885,").expect("is in the text above");
+    let (touchline, _) = touchline.rsplit_once(r#",\"XMarketType"#).expect("is in the text above");
+    format!(
+        r#""{{\"MessageCode\":1502,\"MessageVersion\":4,\"ApplicationType\":0,\"TokenID\":0,\"ExchangeSegment\":1,\"ExchangeInstrumentID\":2885,\"ExchangeTimeStamp\":1455185730,\"Bids\":[{}],\"Asks\":[{}],\"Touchline\":{{{touchline}}},\"BookType\":1,\"XMarketType\":1,\"SequenceNumber\":1770698730000002}}""#,
+        side(["1462.5", "1462.4", "1462.3", "1462.2", "1462.1"]),
+        side(["1462.6", "1462.7", "1462.8", "1462.9", "1463"]),
+    )
 }
 
 /// The ticks of one depth message (a quote and a depth), for `BATCH` instruments.

@@ -34,9 +34,15 @@ impl Price {
     /// Rounds a venue's double to 1e-9 (half away from zero). `None` if it is not finite or
     /// out of range.
     pub fn from_f64(value: f64) -> Option<Self> {
-        let scaled = (value * SCALE as f64).round();
-        // 2^63 is exactly representable; anything at or beyond it does not fit.
-        (scaled.is_finite() && scaled.abs() < 9.223_372_036_854_776e18).then_some(Self(scaled as i64))
+        let scaled = value * SCALE as f64;
+        // 2^63 is exactly representable; anything at or beyond it does not fit, nor what is no number.
+        (scaled.abs() < 9.223_372_036_854_776e18).then(|| {
+            // As `f64::round`, which is a call on some processors. The rest is exact: from 2^52 on
+            // there is none.
+            let whole = scaled as i64;
+            let rest = scaled - whole as f64;
+            Self(whole + i64::from(rest >= 0.5) - i64::from(rest <= -0.5))
+        })
     }
 
     /// From an integer and a divisor that is a power of ten not above 1e9, as XTS layout C
@@ -164,6 +170,15 @@ mod tests {
         fn any_price_survives_its_text(units in any::<i64>().prop_filter("has a negation", |u| *u != i64::MIN)) {
             let price = Price::from_nanos(units);
             prop_assert_eq!(Price::parse(price.to_string().as_bytes()), Some(price));
+        }
+
+        #[test]
+        fn doubles_are_rounded_as_the_library_does(
+            value in prop_oneof![any::<f64>(), -1e10..1e10, (-(1_i64 << 60)..1 << 60).prop_map(|n| n as f64 / 2e9)],
+        ) {
+            let rounded = (value * SCALE as f64).round();
+            let expected = (rounded.is_finite() && rounded.abs() < 9.223_372_036_854_776e18).then_some(rounded as i64);
+            prop_assert_eq!(Price::from_f64(value).map(Price::as_nanos), expected);
         }
 
         #[test]

@@ -12,9 +12,7 @@ use std::collections::HashMap;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use crate::clock::UnixNanos;
-use crate::market::{
-    DEPTH_LEVELS, Depth, InstrumentId, LastTrade, OpenInterest, Price, Quote, Segment, Tick, TickBody,
-};
+use crate::market::{Depth, InstrumentId, LastTrade, OpenInterest, Price, Quote, Segment, Tick, TickBody};
 
 use self::reader::{Envelope, Reader, Shape, Touchline};
 
@@ -113,25 +111,36 @@ impl Decoder {
     /// itself is broken, the rest of the attachment counts as one unreadable message.
     pub fn decode(&mut self, attachment: &[u8], recv: UnixNanos, out: &mut Vec<Tick>) -> Counts {
         let mut counts = Counts::default();
-        // Taken out so that a body inside it can be read while `self` changes.
-        let mut scratch = std::mem::take(&mut self.scratch);
         let mut rest = Reader(attachment);
         while !rest.0.is_empty() {
             let Some((envelope, body, compressed)) = rest.message() else {
                 counts.note(Err(Skip::Undecodable));
                 break;
             };
-            let outcome = match compressed {
+            counts.note(match compressed {
                 None => self.body(&envelope, body, recv, out),
-                Some(size) => match self.inflate(body, usize::from(size), &mut scratch) {
-                    Some(body) => self.body(&envelope, body, recv, out),
-                    None => Err(Skip::Undecodable),
-                },
-            };
-            counts.note(outcome);
+                Some(size) => self.deflated(&envelope, body, usize::from(size), recv, out),
+            });
         }
-        self.scratch = scratch;
         counts
+    }
+
+    fn deflated(
+        &mut self,
+        envelope: &Envelope,
+        body: &[u8],
+        size: usize,
+        recv: UnixNanos,
+        out: &mut Vec<Tick>,
+    ) -> Result<(), Skip> {
+        // Taken out so that a body inside it can be read while `self` changes.
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let outcome = match self.inflate(body, size, &mut scratch) {
+            Some(body) => self.body(envelope, body, recv, out),
+            None => Err(Skip::Undecodable),
+        };
+        self.scratch = scratch;
+        outcome
     }
 
     /// Inflates raw deflate to exactly `size` bytes.
@@ -200,13 +209,7 @@ impl Decoder {
         let shape = Shape::of(layout, message);
         let mut depth = Depth::default();
         for side in [&mut depth.bids, &mut depth.asks] {
-            let rows = reader.count().ok_or(Skip::Undecodable)?;
-            for index in 0..rows {
-                let level = reader.row(&shape).ok_or(Skip::Undecodable)?;
-                if index < DEPTH_LEVELS {
-                    side.set(index, level);
-                }
-            }
+            reader.rows(&shape, side).ok_or(Skip::Undecodable)?;
         }
         let touchline = reader.touchline(&shape).ok_or(Skip::Undecodable)?;
         let (quote, at) = message.quote(&touchline).ok_or(Skip::InvalidPrice)?;
@@ -295,6 +298,7 @@ impl Message {
     }
 
     /// The quote and the time of the event, `None` if the last price is not positive.
+    #[inline]
     fn quote(&self, wire: &Touchline) -> Option<(Quote, UnixNanos)> {
         let price = wire.last_price;
         if !price.is_positive() {

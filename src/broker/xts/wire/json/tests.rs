@@ -1,17 +1,17 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::market::{Bar, PriceBand};
+use crate::market::{Bar, Level, PriceBand};
 
-const RECV: UnixNanos = UnixNanos::from_secs(1_770_698_731);
+pub(super) const RECV: UnixNanos = UnixNanos::from_secs(1_770_698_731);
 const EVENT: UnixNanos = UnixNanos::from_secs(1_770_698_730);
 const RELIANCE: InstrumentId = InstrumentId { segment: Segment::NseCash, code: 2885 };
 
 // Official samples, with the values of the binary fixtures.
-const FLAT: &str = r#"{"MessageCode":1501,"ExchangeSegment":1,"ExchangeInstrumentID":2885,"LastTradedPrice":1462.6,"LastTradedQunatity":5,"TotalBuyQuantity":312345,"TotalSellQuantity":401234,"TotalTradedQuantity":2456789,"AverageTradedPrice":1459.87,"LastTradedTime":1455185729,"LastUpdateTime":1455185730,"PercentChange":0.868965517241373,"Open":1452,"High":1466.4,"Low":1448.1,"Close":1450,"TotalValueTraded":null,"AskInfo":{"Size":85,"Price":1462.6,"TotalOrders":2,"BuyBackMarketMaker":0},"BidInfo":{"Size":120,"Price":1462.5,"TotalOrders":3,"BuyBackMarketMaker":0},"XMarketType":1,"BookType":1}"#;
-const NESTED: &str = r#"{"MessageCode":1501,"MessageVersion":4,"ApplicationType":0,"TokenID":0,"ExchangeSegment":1,"ExchangeInstrumentID":26000,"ExchangeTimeStamp":1455185730,"Touchline":{"BidInfo":{"Size":0,"Price":0,"TotalOrders":0,"BuyBackMarketMaker":0},"AskInfo":{"Size":0,"Price":0,"TotalOrders":0,"BuyBackMarketMaker":0},"LastTradedPrice":25935.15,"LastTradedQunatity":0,"TotalBuyQuantity":0,"TotalSellQuantity":0,"TotalTradedQuantity":0,"AverageTradedPrice":25935.15,"LastTradedTime":1455185730,"LastUpdateTime":1455185730,"PercentChange":0.26,"Open":25900.1,"High":25990.4,"Low":25880,"Close":25867.3,"TotalValueTraded":null,"BuyBackTotalBuy":0,"BuyBackTotalSell":0},"BookType":1,"XMarketType":1,"SequenceNumber":1770698730000001}"#;
-const LAST: &str = r#"{"MessageCode":1512,"MessageVersion":4,"ApplicationType":0,"TokenID":0,"ExchangeSegment":1,"ExchangeInstrumentID":2885,"BookType":1,"XMarketType":1,"LastTradedPrice":1462.6,"LastTradedQunatity":5,"LastUpdateTime":1455185730}"#;
-const OPEN_INTEREST: &str = r#"{"MessageCode":1510,"MessageVersion":4,"ApplicationType":0,"TokenID":0,"ExchangeSegment":2,"ExchangeInstrumentID":59182,"ExchangeTimeStamp":1455185730,"XTSMarketType":1,"OpenInterest":1234500}"#;
+pub(super) const FLAT: &str = r#"{"MessageCode":1501,"ExchangeSegment":1,"ExchangeInstrumentID":2885,"LastTradedPrice":1462.6,"LastTradedQunatity":5,"TotalBuyQuantity":312345,"TotalSellQuantity":401234,"TotalTradedQuantity":2456789,"AverageTradedPrice":1459.87,"LastTradedTime":1455185729,"LastUpdateTime":1455185730,"PercentChange":0.868965517241373,"Open":1452,"High":1466.4,"Low":1448.1,"Close":1450,"TotalValueTraded":null,"AskInfo":{"Size":85,"Price":1462.6,"TotalOrders":2,"BuyBackMarketMaker":0},"BidInfo":{"Size":120,"Price":1462.5,"TotalOrders":3,"BuyBackMarketMaker":0},"XMarketType":1,"BookType":1}"#;
+pub(super) const NESTED: &str = r#"{"MessageCode":1501,"MessageVersion":4,"ApplicationType":0,"TokenID":0,"ExchangeSegment":1,"ExchangeInstrumentID":26000,"ExchangeTimeStamp":1455185730,"Touchline":{"BidInfo":{"Size":0,"Price":0,"TotalOrders":0,"BuyBackMarketMaker":0},"AskInfo":{"Size":0,"Price":0,"TotalOrders":0,"BuyBackMarketMaker":0},"LastTradedPrice":25935.15,"LastTradedQunatity":0,"TotalBuyQuantity":0,"TotalSellQuantity":0,"TotalTradedQuantity":0,"AverageTradedPrice":25935.15,"LastTradedTime":1455185730,"LastUpdateTime":1455185730,"PercentChange":0.26,"Open":25900.1,"High":25990.4,"Low":25880,"Close":25867.3,"TotalValueTraded":null,"BuyBackTotalBuy":0,"BuyBackTotalSell":0},"BookType":1,"XMarketType":1,"SequenceNumber":1770698730000001}"#;
+pub(super) const LAST: &str = r#"{"MessageCode":1512,"MessageVersion":4,"ApplicationType":0,"TokenID":0,"ExchangeSegment":1,"ExchangeInstrumentID":2885,"BookType":1,"XMarketType":1,"LastTradedPrice":1462.6,"LastTradedQunatity":5,"LastUpdateTime":1455185730}"#;
+pub(super) const OPEN_INTEREST: &str = r#"{"MessageCode":1510,"MessageVersion":4,"ApplicationType":0,"TokenID":0,"ExchangeSegment":2,"ExchangeInstrumentID":59182,"ExchangeTimeStamp":1455185730,"XTSMarketType":1,"OpenInterest":1234500}"#;
 const CANDLE: &str = r#"{"MessageCode":1505,"MessageVersion":4,"ApplicationType":0,"TokenID":0,"ExchangeSegment":1,"ExchangeInstrumentID":2885,"BarTime":1770714959,"BarVolume":182345,"Open":1452,"High":1454.2,"Low":1450.1,"Close":1453.6,"OpenInterest":0,"SumOfQtyInToPrice":264911234.5}"#;
 const STATUS: &str = r#"{"MessageCode":1507,"MessageVersion":4,"ApplicationType":0,"TokenID":0,"ExchangeSegment":1,"ExchangeInstrumentID":0,"ExchangeTimeStamp":1455182100,"SequenceNumber":1770695100000001,"maketType":1,"message":"NSECM Normal market opened","tradingSession":2}"#;
 const INDEX: &str = r#"{"MessageCode":1504,"MessageVersion":4,"ApplicationType":0,"TokenID":0,"ExchangeSegment":1,"ExchangeInstrumentID":26000,"ExchangeTimeStamp":1455185730,"IndexName":"NIFTY 50","IndexValue":25935.15,"OpeningIndex":25900.1,"ClosingIndex":25867.3,"HighIndexValue":25990.4,"LowIndexValue":25880,"PercentChange":0.26}"#;
@@ -20,7 +20,7 @@ const LINES: &str = "t:1_2885,bt:1770714959,o:1452,h:1454.2,l:1450.1,c:1453.6,bv
 /// The official Node SDK's sample of a whole partial line.
 const PARTIAL: &str = "t:1_22,ltp:1567.95,ltq:20,tb:1428,ts:0,v:253453,ap:1576.2,ltt:1205682110,lut:1205682251,pc:0,o:1599.9,h:1607.25,l:1552.7,c:1567.95,vp:177838490,ai:0|1428|1567.95|10,bi:0|0|0|0|1";
 
-fn depth_text() -> String {
+pub(super) fn depth_text() -> String {
     let row = |(size, price, orders): &(i64, f64, u32)| {
         format!(r#"{{"Size":{size},"Price":{price},"TotalOrders":{orders},"BuyBackMarketMaker":0}}"#)
     };
@@ -47,7 +47,7 @@ fn event(decoder: &mut Decoder, code: u16, datum: &str) -> (Counts, Vec<Tick>) {
 }
 
 /// As servers send it: JSON in a JSON string.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap()
 }
 
