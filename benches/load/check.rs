@@ -48,6 +48,8 @@ pub(crate) struct Checker {
     next: Vec<u64>,
     /// The first thing that was wrong.
     pub(crate) wrong: Option<String>,
+    /// The shortest and the longest payload.
+    pub(crate) lengths: (usize, usize),
 }
 
 impl Checker {
@@ -62,6 +64,7 @@ impl Checker {
             numbers: vec![None; symbols],
             next,
             wrong: None,
+            lengths: (usize::MAX, 0),
         }
     }
 
@@ -115,6 +118,7 @@ impl Checker {
             self.is_wrong(|| format!("tick {number} of instrument {symbol}, {due} was next"), payload);
         }
         self.next[symbol] = number + self.next.len() as u64;
+        self.lengths = (self.lengths.0.min(payload.len()), self.lengths.1.max(payload.len()));
         number
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Duration;
 use super::check::Checker;
 use super::client::Connected;
 use super::machine::{now, pause, peak_memory, process_cpu, within};
-use super::publisher::{self, Outlet, Plan, Progress};
+use super::publisher::{self, Offer, Outlet, Progress};
 use super::scan::Scan;
 use super::shape::Shape;
 use super::sink::{self, Consumer, Shared};
@@ -48,6 +48,21 @@ pub(crate) struct Measured {
     pub(crate) lost: u64,
     pub(crate) extra: u64,
     pub(crate) ages: Histogram<u64>,
+    /// The shortest and the longest payload.
+    pub(crate) lengths: (usize, usize),
+}
+
+/// One measurement that is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) shape: &'a Shape,
+    /// What each consumer wants, the readers first.
+    pub(crate) sets: &'a [Vec<usize>],
+    /// Bytes of a frame, more or less.
+    pub(crate) frame_len: usize,
+    /// The program's process.
+    pub(crate) pid: u32,
+    pub(crate) times: Times,
 }
 
 /// Measures. A witness wants what the first consumer wants.
@@ -55,20 +70,17 @@ pub(crate) struct Measured {
 /// # Errors
 /// What went wrong, in words: an end of a connection, a frame out of order, ticks that do not come through.
 pub(crate) fn run<S: Scan + 'static>(
-    shape: &Shape,
-    sets: &[Vec<usize>],
-    frame_len: usize,
+    plan: Plan<'_>,
     consumers: Vec<(Connected, S)>,
     witness: Option<Connected>,
     outlet: Box<dyn Outlet>,
-    pid: u32,
-    times: Times,
 ) -> Result<Measured, String> {
-    let mut plan = Plan { fan: shape.fan(sets), rate: shape.rate, window: shape.window(frame_len) };
+    let Plan { shape, sets, frame_len, pid, times } = plan;
+    let mut offer = Offer { fan: shape.fan(sets), rate: shape.rate, window: shape.window(frame_len) };
     let (shared, progress) = (Shared::new(), Arc::new(Progress::default()));
     let witness = witness.map(|connected| {
-        sets[0].iter().for_each(|symbol| plan.fan[*symbol] += 1);
-        plan.window = plan.window.min(WITNESSED);
+        sets[0].iter().for_each(|symbol| offer.fan[*symbol] += 1);
+        offer.window = offer.window.min(WITNESSED);
         Witness::start(connected, shape.symbols, &shared)
     });
     let is_paced = shape.rate.is_some();
@@ -82,7 +94,7 @@ pub(crate) fn run<S: Scan + 'static>(
         })
         .collect();
     let sink = sink::start(consumers, Arc::clone(&shared), !is_paced);
-    let publisher = publisher::start(outlet, plan, Arc::clone(&shared), Arc::clone(&progress));
+    let publisher = publisher::start(outlet, offer, Arc::clone(&shared), Arc::clone(&progress));
 
     // The first thing that went wrong is the one to tell.
     let outcome = watch(&shared, &progress, shape.symbols, pid, times);
@@ -116,6 +128,7 @@ pub(crate) fn run<S: Scan + 'static>(
         lost,
         extra,
         ages: sunk.ages,
+        lengths: sunk.lengths,
     })
 }
 

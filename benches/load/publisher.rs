@@ -30,7 +30,7 @@ pub(crate) trait Outlet: Send {
 
 /// What is published.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Offer {
     /// Deliveries due of each instrument's tick.
     pub(crate) fan: Vec<u64>,
     /// Ticks a second; `None`: the closed loop.
@@ -55,14 +55,14 @@ pub(crate) struct Progress {
 /// Starts the thread, returns its processor time in the end.
 pub(crate) fn start(
     outlet: Box<dyn Outlet>,
-    plan: Plan,
+    offer: Offer,
     shared: Arc<Shared>,
     progress: Arc<Progress>,
 ) -> JoinHandle<f64> {
     std::thread::spawn(move || {
         exact_pauses();
         let mut publisher =
-            Publisher { outlet, plan, shared, progress, next: 0, out: Vec::new(), ticks: Vec::new() };
+            Publisher { outlet, offer, shared, progress, next: 0, out: Vec::new(), ticks: Vec::new() };
         if let Err(error) = publisher.run() {
             publisher.shared.fail(format!("the program no longer takes its feed: {error}"));
         }
@@ -73,7 +73,7 @@ pub(crate) fn start(
 
 struct Publisher {
     outlet: Box<dyn Outlet>,
-    plan: Plan,
+    offer: Offer,
     shared: Arc<Shared>,
     progress: Arc<Progress>,
     /// The next tick's number.
@@ -84,7 +84,7 @@ struct Publisher {
 
 impl Publisher {
     fn run(&mut self) -> io::Result<()> {
-        let symbols = self.plan.fan.len() as u64;
+        let symbols = self.offer.fan.len() as u64;
         while self.next < symbols {
             let count = (symbols - self.next).min(self.outlet.batch() as u64);
             let at = now();
@@ -97,7 +97,7 @@ impl Publisher {
             }
             pause(Duration::from_millis(1));
         }
-        match self.plan.rate {
+        match self.offer.rate {
             None => self.closed_loop(),
             Some(rate) => self.paced(f64::from(rate)),
         }
@@ -111,7 +111,7 @@ impl Publisher {
         let batch = self.outlet.batch() as u64;
         while !self.stopped() {
             let (due, delivered) = (self.progress.due.load(Ordering::Relaxed), self.shared.delivered());
-            let mut free = (delivered + self.plan.window).saturating_sub(due);
+            let mut free = (delivered + self.offer.window).saturating_sub(due);
             let at = now();
             while free > 0 && self.out.len() < WRITE {
                 free = free.saturating_sub(self.put(batch, |_| at));
@@ -148,14 +148,14 @@ impl Publisher {
 
     /// Adds so many ticks to what is sent next, returns the deliveries that are due of them.
     fn put(&mut self, count: u64, time_of: impl Fn(u64) -> u64) -> u64 {
-        let symbols = self.plan.fan.len();
+        let symbols = self.offer.fan.len();
         self.ticks.clear();
         let mut due = 0;
         for number in self.next..self.next + count {
             let symbol = (number % symbols as u64) as usize;
             self.shared.times.set(number, time_of(number));
             self.ticks.push(Tick { number, symbol });
-            due += self.plan.fan[symbol];
+            due += self.offer.fan[symbol];
         }
         self.next += count;
         self.outlet.encode(&self.ticks, &mut self.out);

@@ -33,6 +33,8 @@ pub(crate) struct Row {
     pub(crate) p999_us: Option<f64>,
     pub(crate) frames_per_read: f64,
     pub(crate) sink_cores: f64,
+    /// The shortest and the longest payload of a frame.
+    pub(crate) payload_bytes: (usize, usize),
 }
 
 impl Row {
@@ -63,6 +65,7 @@ impl Row {
             p999_us: quantile(0.999),
             frames_per_read: measured.frames_a_read,
             sink_cores: measured.sink_cpu / seconds,
+            payload_bytes: measured.lengths,
         }
     }
 

@@ -21,8 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Process(Child);
 
 impl Process {
+    pub(crate) const fn new(child: Child) -> Self {
+        Self(child)
+    }
+
     pub(crate) fn start(command: &mut Command) -> Self {
-        Self(command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}")))
+        Self::new(command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}")))
     }
 
     pub(crate) fn id(&self) -> u32 {

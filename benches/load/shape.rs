@@ -28,12 +28,6 @@ impl Shape {
         Self { readers: consumers, stalled: 0, symbols, each, rate: None }
     }
 
-    /// One in ten never reads.
-    pub(crate) const fn with_stalled(self) -> Self {
-        let stalled = self.readers.div_ceil(10);
-        Self { readers: self.readers - stalled, stalled, ..self }
-    }
-
     pub(crate) const fn at(self, rate: u32) -> Self {
         Self { rate: Some(rate), ..self }
     }

@@ -72,6 +72,8 @@ pub(crate) struct Sunk {
     /// Frames of market data by consumer.
     pub(crate) counts: Vec<u64>,
     pub(crate) ages: Histogram<u64>,
+    /// The shortest and the longest payload of those that were read whole.
+    pub(crate) lengths: (usize, usize),
     pub(crate) frames: u64,
     pub(crate) reads: u64,
     pub(crate) cpu: f64,
@@ -176,7 +178,11 @@ fn run<S: Scan>(consumers: Vec<Consumer<S>>, shared: &Shared, takes_turns: bool)
         }
     }
     let counts = readers.iter().map(|reader| reader.count).collect();
-    Sunk { counts, ages: ages.histogram, frames, reads, cpu: thread_cpu() - cpu }
+    let checkers = readers.iter().filter_map(|reader| reader.checker.as_ref());
+    let lengths = checkers.fold((usize::MAX, 0), |(low, high), checker| {
+        (low.min(checker.lengths.0), high.max(checker.lengths.1))
+    });
+    Sunk { counts, ages: ages.histogram, lengths, frames, reads, cpu: thread_cpu() - cpu }
 }
 
 impl<S: Scan> Reader<S> {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::args::{Args, Encoding};
 use super::broker::Broker;
 use super::client::Connected;
-use super::measure::{self, Measured, Times};
+use super::measure::{self, Measured, Plan, Times};
 use super::report::Row;
 use super::scan::WebSocket;
 use super::server::Tickgate;
@@ -55,8 +55,8 @@ pub(crate) fn run(
         super::args::Mode::Depth => DEPTH_FRAME,
     };
     let outlet = broker.outlet(args.feed, args.mode, batch);
-    let measured = measure::run(shape, &sets, frame_len, readers, witness, outlet, server.pid(), times)
-        .map_err(failed)?;
+    let plan = Plan { shape, sets: &sets, frame_len, pid: server.pid(), times };
+    let measured = measure::run(plan, readers, witness, outlet).map_err(failed)?;
     let conflated = server.metric("tickgate_ticks_conflated_total") - conflated;
     drop(stalled);
     if measured.lost + measured.extra > 0 {
