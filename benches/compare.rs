@@ -45,9 +45,10 @@ fn main() -> ExitCode {
     let (mut rows, mut failures) = (Vec::new(), Vec::new());
     let rounds = args.rounds.unwrap_or(if args.smoke { 1 } else { 5 });
     if !args.json {
+        println!("{}", args.describe());
         println!("{}", Row::HEADINGS);
     }
-    for shape in shapes(args.smoke).iter().filter(|shape| args.wants(&shape.name())) {
+    for shape in &args.select(shapes(args.smoke)) {
         for round in 1..=rounds {
             for program in programs.iter().filter(|program| takes_part(program, shape)) {
                 match program.run(&args, shape, round).and_then(|row| same_length(shape, row)) {

@@ -18,26 +18,23 @@ use load::report::{Row, median};
 use load::shape::Shape;
 use load::{machine, selfcheck, tickgate};
 
-/// A scenario and how many messages one frame of the broker has.
-type Scenario = (Shape, usize);
-
 /// One in ten never reads.
 fn with_stalled(shape: Shape) -> Shape {
     let stalled = shape.readers.div_ceil(10);
     Shape { readers: shape.readers - stalled, stalled, ..shape }
 }
 
-fn scenarios(args: &Args) -> Vec<Scenario> {
+fn shapes(smoke: bool) -> Vec<Shape> {
     let shape = Shape::new;
-    if args.smoke {
+    if smoke {
         return vec![
-            (shape(3, 20, 20), args.batch),
-            (shape(10, 8, 20), 7),
-            (with_stalled(shape(10, 20, 20)), args.batch),
-            (shape(3, 20, 20).at(2_000), args.batch),
+            shape(3, 20, 20),
+            shape(10, 8, 20),
+            with_stalled(shape(10, 20, 20)),
+            shape(3, 20, 20).at(2_000),
         ];
     }
-    let shapes = [
+    vec![
         shape(1, 100, 100),
         shape(10, 100, 100),
         shape(100, 100, 100),
@@ -51,37 +48,36 @@ fn scenarios(args: &Args) -> Vec<Scenario> {
         shape(100, 100, 100).at(10_000),
         shape(1_000, 50, 100).at(1_000),
         with_stalled(shape(100, 100, 100).at(1_000)),
-    ];
-    shapes.into_iter().map(|shape| (shape, args.batch)).collect()
+    ]
+}
+
+/// Everything of the wires once, small: several messages a frame, JSON events, all modes.
+fn smoke_runs(args: &Args) -> Vec<Args> {
+    let only = |name: &str| vec![name.to_owned()];
+    vec![
+        Args { batch: 7, ..args.clone() },
+        Args { mode: Mode::Quote, feed: Feed::Json, only: only("3x20"), ..args.clone() },
+        Args { mode: Mode::Depth, only: only("3x20@2000"), ..args.clone() },
+    ]
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     machine::raise_open_files();
     selfcheck::websocket();
-    // Everything of the wires once: JSON events, binary messages, all modes.
-    let runs: Vec<Args> = if args.smoke {
-        vec![
-            args.clone(),
-            Args { mode: Mode::Quote, feed: Feed::Json, only: vec!["3x20".to_owned()], ..args.clone() },
-            Args { mode: Mode::Depth, only: vec!["3x20@".to_owned()], ..args.clone() },
-        ]
-    } else {
-        vec![args.clone()]
-    };
+    let runs = if args.smoke { smoke_runs(&args) } else { vec![args.clone()] };
     let rounds = args.rounds.unwrap_or(if args.smoke { 1 } else { 3 });
     let mut failures = Vec::new();
     for args in runs {
-        let scenarios: Vec<_> =
-            scenarios(&args).into_iter().filter(|(shape, _)| args.wants(&shape.name())).collect();
+        let shapes = args.select(shapes(args.smoke));
         if !args.json {
-            println!("{:?}, consumers get {:?}, the broker sends {:?}", args.mode, args.encoding, args.feed);
+            println!("{}", args.describe());
             println!("{}", Row::HEADINGS);
         }
-        let mut rows: Vec<Vec<Row>> = vec![Vec::new(); scenarios.len()];
+        let mut rows: Vec<Vec<Row>> = vec![Vec::new(); shapes.len()];
         for round in 1..=rounds {
-            for ((shape, batch), rows) in scenarios.iter().zip(&mut rows) {
-                match tickgate::run("tickgate", &args, shape, *batch, round, &[]) {
+            for (shape, rows) in shapes.iter().zip(&mut rows) {
+                match tickgate::run("tickgate", &args, shape, round, &[]) {
                     Ok(row) => {
                         println!("{}", if args.json { row.json() } else { row.text() });
                         rows.push(row);

@@ -1,6 +1,10 @@
 //! The command line of both benches.
 
+use std::path::PathBuf;
+
 use clap::{Parser, ValueEnum};
+
+use super::shape::Shape;
 
 /// What consumers subscribe to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -11,6 +15,14 @@ pub(crate) enum Mode {
 }
 
 impl Mode {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ltp => "ltp",
+            Self::Quote => "quote",
+            Self::Depth => "depth",
+        }
+    }
+
     pub(crate) const fn number(self) -> u8 {
         match self {
             Self::Ltp => 1,
@@ -40,7 +52,7 @@ pub(crate) enum Feed {
 
 #[derive(Clone, Debug, Parser)]
 pub(crate) struct Args {
-    /// Only scenarios whose name contains this; several with commas
+    /// Only the scenario of this name, or those whose names contain it; several with commas
     #[arg(long, value_delimiter = ',')]
     pub(crate) only: Vec<String>,
     /// Seconds of each measurement
@@ -60,6 +72,9 @@ pub(crate) struct Args {
     /// Messages in one binary frame of the broker, where so many are due at once
     #[arg(long, default_value_t = 1)]
     pub(crate) batch: usize,
+    /// Another build of tickgate, instead of this one
+    #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_tickgate"))]
+    pub(crate) program: PathBuf,
     /// A JSON line per measurement instead of a line of text
     #[arg(long)]
     pub(crate) json: bool,
@@ -72,8 +87,30 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    pub(crate) fn wants(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
+    /// What is measured, for the table.
+    pub(crate) fn describe(&self) -> String {
+        let frame = match (self.feed, self.batch) {
+            (Feed::Json, _) => "JSON events".to_owned(),
+            (Feed::Binary, 1) => "binary, one message a frame".to_owned(),
+            (Feed::Binary, batch) => format!("binary, up to {batch} messages a frame"),
+        };
+        let encoding = match self.encoding {
+            Encoding::Json => "JSON",
+            Encoding::Binary => "tickgate.v1",
+        };
+        format!("mode {}, consumers get {encoding}; the broker sends {frame}", self.mode.name())
+    }
+
+    /// The scenarios that were asked for.
+    pub(crate) fn select(&self, shapes: Vec<Shape>) -> Vec<Shape> {
+        let names: Vec<_> = shapes.iter().map(Shape::name).collect();
+        let wanted = |name: &String| {
+            let wants = |only: &String| {
+                if names.contains(only) { name == only } else { name.contains(only.as_str()) }
+            };
+            self.only.is_empty() || self.only.iter().any(wants)
+        };
+        shapes.into_iter().zip(&names).filter(|(_, name)| wanted(name)).map(|(shape, _)| shape).collect()
     }
 
     /// Seconds before the measurement.

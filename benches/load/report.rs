@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::args::{Args, Encoding, Feed, Mode};
+use super::args::{Args, Encoding, Feed};
 use super::measure::Measured;
 use super::shape::Shape;
 
@@ -70,13 +70,9 @@ impl Row {
     }
 
     /// What is special about a run of tickgate.
-    pub(crate) fn of_tickgate(self, args: &Args, batch: usize, conflated: u64) -> Self {
+    pub(crate) fn of_tickgate(self, args: &Args, conflated: u64) -> Self {
         Self {
-            mode: match args.mode {
-                Mode::Ltp => "ltp",
-                Mode::Quote => "quote",
-                Mode::Depth => "depth",
-            },
+            mode: args.mode.name(),
             encoding: match args.encoding {
                 Encoding::Json => "json",
                 Encoding::Binary => "binary",
@@ -85,7 +81,7 @@ impl Row {
                 Feed::Binary => "binary",
                 Feed::Json => "json",
             },
-            batch,
+            batch: if args.feed == Feed::Json { 1 } else { args.batch },
             conflated,
             ..self
         }

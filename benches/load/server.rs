@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -64,10 +65,10 @@ pub(crate) struct Tickgate {
 
 impl Tickgate {
     /// Starts it before this broker, and waits until consumers can get live data.
-    pub(crate) fn start(broker: SocketAddr, feed: Feed, extra: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(program: &Path, broker: SocketAddr, feed: Feed, extra: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().expect("there is a temporary directory");
         let command = |arguments: &[&str]| {
-            let mut command = Command::new(env!("CARGO_BIN_EXE_tickgate"));
+            let mut command = Command::new(program);
             for (name, _) in std::env::vars_os() {
                 if name.to_string_lossy().starts_with("TICKGATE_") {
                     command.env_remove(name);

@@ -24,12 +24,11 @@ pub(crate) fn run(
     name: &str,
     args: &Args,
     shape: &Shape,
-    batch: usize,
     round: usize,
     extra: &[(&str, &str)],
 ) -> Result<Row, String> {
     let broker = Broker::listen(shape.symbols);
-    let server = Tickgate::start(broker.address(), args.feed, extra);
+    let server = Tickgate::start(&args.program, broker.address(), args.feed, extra);
     let failed = |why: String| format!("{name} {}: {why}\n{}", shape.name(), server.log());
     let sets = shape.sets();
     let connect = |set: &[usize]| {
@@ -54,7 +53,7 @@ pub(crate) fn run(
         super::args::Mode::Quote => QUOTE_FRAME,
         super::args::Mode::Depth => DEPTH_FRAME,
     };
-    let outlet = broker.outlet(args.feed, args.mode, batch);
+    let outlet = broker.outlet(args.feed, args.mode, args.batch);
     let plan = Plan { shape, sets: &sets, frame_len, pid: server.pid(), times };
     let measured = measure::run(plan, readers, witness, outlet).map_err(failed)?;
     let conflated = server.metric("tickgate_ticks_conflated_total") - conflated;
@@ -63,5 +62,5 @@ pub(crate) fn run(
         let Measured { lost, extra, .. } = measured;
         return Err(failed(format!("{lost} frames lost, {extra} too many, {conflated} conflated")));
     }
-    Ok(Row::new(name, shape, round, &measured).of_tickgate(args, batch, conflated))
+    Ok(Row::new(name, shape, round, &measured).of_tickgate(args, conflated))
 }

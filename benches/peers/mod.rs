@@ -65,10 +65,10 @@ impl Program {
     /// What went wrong, in words.
     pub(crate) fn run(&self, args: &Args, shape: &Shape, round: usize) -> Result<Row, String> {
         let outcome = match self {
-            Self::Tickgate => return tickgate::run(self.name(), args, shape, args.batch, round, &[]),
+            Self::Tickgate => return tickgate::run(self.name(), args, shape, round, &[]),
             Self::TickgateCoalescing => {
                 let extra = [("TICKGATE_GATEWAY__FLUSH_INTERVAL_MS", "1")];
-                return tickgate::run(self.name(), args, shape, args.batch, round, &extra);
+                return tickgate::run(self.name(), args, shape, round, &extra);
             }
             Self::Nats(program) => nats::run(program, args, shape),
             Self::Redis(program) => redis::run(program, args, shape),
