@@ -6,7 +6,7 @@
 //! and prints medians and the project's goals; `-- --smoke` proves that all of it works and that nothing is lost.
 //! Nothing is compared with a limit of time, and a goal that is missed is no failure.
 
-#![expect(clippy::print_stdout, reason = "its output is its purpose")]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "its output is its purpose")]
 
 use std::process::ExitCode;
 
@@ -24,7 +24,7 @@ use peers::{Payloads, Program, ceiling, goals, install};
 fn main() -> ExitCode {
     let args = Args::parse();
     if args.mode != Mode::Ltp || args.encoding != Encoding::Json {
-        println!("programs are compared in LTP mode and in JSON, so that all relay the same");
+        eprintln!("programs are compared in LTP mode and in JSON, so that all relay the same");
         return ExitCode::FAILURE;
     }
     machine::raise_open_files();
@@ -32,10 +32,10 @@ fn main() -> ExitCode {
     ceiling::self_check();
     let mut peers = install::all();
     for what in peers.missing.iter().chain(&peers.skipped) {
-        println!("\n*** LEFT OUT: {what} ***\n");
+        eprintln!("\n*** LEFT OUT: {what} ***\n");
     }
     if !peers.missing.is_empty() && std::env::var("CI").is_ok_and(|value| value == "true") {
-        println!("left out in CI");
+        eprintln!("left out in CI");
         return ExitCode::FAILURE;
     }
     let mut programs = vec![Program::Tickgate, Program::TickgateCoalescing];
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     }
     goals::print(&rows, args.json);
     for failure in &failures {
-        println!("\nFAILED {failure}");
+        eprintln!("\nFAILED {failure}");
     }
     if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

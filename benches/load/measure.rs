@@ -76,7 +76,13 @@ pub(crate) fn run<S: Scan + 'static>(
     outlet: Box<dyn Outlet>,
 ) -> Result<Measured, String> {
     let Plan { shape, sets, frame_len, pid, times } = plan;
-    let mut offer = Offer { fan: shape.fan(sets), rate: shape.rate, window: shape.window(frame_len) };
+    let mut offer = Offer {
+        fan: shape.fan(sets),
+        rate: shape.rate,
+        each: shape.each as u64,
+        window: shape.window(),
+        lag: Shape::lag(frame_len),
+    };
     let (shared, progress) = (Shared::new(), Arc::new(Progress::default()));
     let witness = witness.map(|connected| {
         sets[0].iter().for_each(|symbol| offer.fan[*symbol] += 1);

@@ -35,8 +35,12 @@ pub(crate) struct Offer {
     pub(crate) fan: Vec<u64>,
     /// Ticks a second; `None`: the closed loop.
     pub(crate) rate: Option<u32>,
+    /// Instruments that each consumer wants.
+    pub(crate) each: u64,
     /// Deliveries on their way in the closed loop.
     pub(crate) window: u64,
+    /// Frames that one consumer may be behind by there.
+    pub(crate) lag: u64,
 }
 
 /// What the publisher tells meanwhile.
@@ -109,11 +113,14 @@ impl Publisher {
 
     fn closed_loop(&mut self) -> io::Result<()> {
         let batch = self.outlet.batch() as u64;
+        let (symbols, each) = (self.offer.fan.len() as u64, self.offer.each);
         while !self.stopped() {
             let (due, delivered) = (self.progress.due.load(Ordering::Relaxed), self.shared.delivered());
             let mut free = (delivered + self.offer.window).saturating_sub(due);
+            // The slowest has had so many frames, which are its share of the ticks.
+            let last = (self.shared.slowest.load(Ordering::Acquire) + self.offer.lag) * symbols / each;
             let at = now();
-            while free > 0 && self.out.len() < WRITE {
+            while free > 0 && self.next < last && self.out.len() < WRITE {
                 free = free.saturating_sub(self.put(batch, |_| at));
             }
             if self.out.is_empty() {

