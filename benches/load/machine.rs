@@ -1,0 +1,66 @@
+//! What is asked of the operating system: time, pauses, processor time, memory, limits.
+
+use std::num::NonZeroU64;
+
+use rustix::process::{Resource, Rlimit};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::Duration;
+
+/// Nanoseconds of a clock that never steps. The same for all threads of this process.
+pub(crate) fn now() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Processor time of the calling thread in seconds.
+pub(crate) fn thread_cpu() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
+}
+
+#[expect(clippy::disallowed_methods, reason = "the threads here stand outside of any runtime")]
+pub(crate) fn pause(length: Duration) {
+    std::thread::sleep(length);
+}
+
+/// Lets the calling thread's short pauses be short: the kernel adds 50 µs otherwise.
+pub(crate) fn exact_pauses() {
+    // Best effort: pauses are longer without it, and nothing else changes.
+    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+}
+
+/// Polls until `check` yields something, `None` when `patience` is over.
+pub(crate) fn within<T>(patience: Duration, mut check: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = now() + patience.as_nanos() as u64;
+    loop {
+        if let Some(value) = check() {
+            return Some(value);
+        }
+        if now() > end {
+            return None;
+        }
+        pause(Duration::from_millis(5));
+    }
+}
+
+/// Lets this process, and those that it starts, open as many sockets as the system allows.
+pub(crate) fn raise_open_files() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+}
+
+/// Processor time that a process has had, in seconds, with all its threads. The kernel counts it in hundredths.
+pub(crate) fn process_cpu(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: f64 = fields.iter().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum();
+    ticks / 100.0
+}
+
+/// The most memory that a process ever had resident, in KiB.
+pub(crate) fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
