@@ -159,7 +159,7 @@ async fn a_turn_that_comes_too_late_is_not_taken() {
     let begin = Instant::now();
     let late = queue.turn(Path::Orders, true, begin);
     advance(SECOND).await;
-    assert!(matches!(late.await, Err(Error::NotSent(_))), "though the way is free");
+    assert!(matches!(late.await, Err(Error::NoTurn(_))), "though the way is free");
     assert_eq!(queue.waiting(), 0);
 }
 

@@ -270,7 +270,7 @@ async fn an_order_that_is_late_is_not_sent_and_a_cancellation_waits_for_none() {
                 broker.place(&token, late, &order).await.map(drop),
                 broker.modify(&token, late, &change).await,
             ] {
-                assert!(matches!(refused, Err(Error::NotSent(_))), "{refused:?}");
+                assert!(matches!(refused, Err(Error::NoTurn(_))), "{refused:?}");
             }
             broker.cancel(&token, "1100012345", "abc123").await.unwrap();
             broker.square_off(&token, soon(), &closing).await.unwrap();
