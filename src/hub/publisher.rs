@@ -304,15 +304,13 @@ impl Publisher {
         self.counters
     }
 
-    /// A batch that no shard reads any more, emptied.
+    /// A batch that no shard reads any more, emptied: the one used last, whose bytes are the
+    /// likeliest to be in the processor's cache still.
     fn spare(&mut self) -> Option<Arc<Batch>> {
-        let mut oldest = self.pool.pop_front()?;
-        if let Some(batch) = Arc::get_mut(&mut oldest) {
-            batch.clear();
-            return Some(oldest);
-        }
-        self.pool.push_front(oldest);
-        None
+        let free = self.pool.iter_mut().rposition(|batch| Arc::get_mut(batch).is_some())?;
+        let mut spare = self.pool.remove(free)?;
+        Arc::get_mut(&mut spare)?.clear();
+        Some(spare)
     }
 
     fn slot(&mut self, instrument: InstrumentId) -> usize {

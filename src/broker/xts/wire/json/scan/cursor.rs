@@ -136,6 +136,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a number as JSON allows it.
+    #[inline]
     fn number(&mut self, kind: Kind) -> Result<Option<i64>, Odd> {
         let start = self.at;
         let is_negative = self.peek() == b'-';
@@ -176,6 +177,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads a run of digits: what they say, right up to nineteen of them, and how many they are.
+    #[inline]
     fn digits(&mut self) -> (u64, usize) {
         let start = self.at;
         let mut value = 0_u64;
