@@ -27,6 +27,13 @@ fn main() -> ExitCode {
         eprintln!("programs are compared in LTP mode and in JSON, so that all relay the same");
         return ExitCode::FAILURE;
     }
+    let shapes = match args.select(shapes(args.smoke)) {
+        Ok(shapes) => shapes,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::FAILURE;
+        }
+    };
     machine::raise_open_files();
     selfcheck::websocket();
     ceiling::self_check();
@@ -48,7 +55,7 @@ fn main() -> ExitCode {
         println!("{}", args.describe());
         println!("{}", Row::HEADINGS);
     }
-    for shape in &args.select(shapes(args.smoke)) {
+    for shape in &shapes {
         for round in 1..=rounds {
             for program in programs.iter().filter(|program| takes_part(program, shape)) {
                 match program.run(&args, shape, round).and_then(|row| same_length(shape, row)) {

@@ -27,6 +27,8 @@ use self::feedport::{FeedPort, read_all, tick};
 const RECV: UnixNanos = UnixNanos::from_millis(1_770_698_730_500);
 /// Ticks of one batch, in what is published.
 const BATCH: u32 = 100;
+/// Polls of 20 ms for what one batch brings, of which valgrind slows each a hundred times: two minutes at least.
+const POLLS: u32 = 6_000;
 /// Consumers of every instrument, and ticks of one batch, in the fan-out.
 const CONSUMERS: u32 = 100;
 const FANOUT_BATCH: u32 = 256;
@@ -197,7 +199,15 @@ fn fan_out(count: u64) {
             publisher.publish(&ticks);
             publisher.flush();
             let due = publisher.counters().bytes * u64::from(CONSUMERS);
+            let mut polls = 0;
             while received.load(Ordering::Acquire) < due {
+                let came = received.load(Ordering::Acquire);
+                assert!(
+                    polls < POLLS,
+                    "batch {round}: of {due} bytes {came} came: {:?}",
+                    publisher.counters()
+                );
+                polls += 1;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }

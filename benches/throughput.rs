@@ -70,7 +70,13 @@ fn main() -> ExitCode {
     let rounds = args.rounds.unwrap_or(if args.smoke { 1 } else { 3 });
     let mut failures = Vec::new();
     for args in runs {
-        let shapes = args.select(shapes(args.smoke));
+        let shapes = match args.select(shapes(args.smoke)) {
+            Ok(shapes) => shapes,
+            Err(why) => {
+                eprintln!("{why}");
+                return ExitCode::FAILURE;
+            }
+        };
         if !args.json {
             println!("{}", args.describe());
             println!("{}", Row::HEADINGS);

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tickgate::clock::{SystemClock, UnixNanos};
@@ -17,6 +18,9 @@ use tickgate::market::{
     InstrumentId, LastTrade, MasterBuilder, MasterHandle, Price, Quote, Segment, Tick, TickBody,
 };
 use tickgate::store::Store;
+
+/// How long the gateway may take for each step of a handshake.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A gateway that knows so many instruments.
 pub(crate) struct FeedPort {
@@ -80,6 +84,8 @@ pub(crate) fn tick(number: u32, sequence: u64) -> Tick {
 /// Connects, authenticates and subscribes; all of it answered when this returns.
 fn connect(gateway: &GatewayHandle, key: &str, names: impl Iterator<Item = u32>) -> TcpStream {
     let mut socket = TcpStream::connect(gateway.addr()).expect("the feed port accepts");
+    socket.set_read_timeout(Some(PATIENCE)).expect("sockets have this option");
+    socket.set_write_timeout(Some(PATIENCE)).expect("sockets have this option");
     let symbols: Vec<_> =
         names.map(|n| format!("{{\"symbol\":\"LG{n:05}\",\"exchange\":\"NSE\"}}")).collect();
     let mut bytes = format!(
@@ -104,7 +110,7 @@ fn connect(gateway: &GatewayHandle, key: &str, names: impl Iterator<Item = u32>)
     let mut piece = vec![0; 64 << 10];
     let end = b"\"broker\":\"bench\"}";
     while !(answer.ends_with(end) && answer.windows(19).any(|w| w == b"processing complete")) {
-        let len = socket.read(&mut piece).expect("the server answers");
+        let len = socket.read(&mut piece).expect("the server answers in time");
         assert!(len > 0, "closed: {}", String::from_utf8_lossy(&answer));
         answer.extend_from_slice(&piece[..len]);
     }

@@ -59,7 +59,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 3.0)]
     pub(crate) seconds: f64,
     /// Rounds over all scenarios; the table shows medians
-    #[arg(long)]
+    #[arg(long, value_parser = at_least_one)]
     pub(crate) rounds: Option<usize>,
     #[arg(long, value_enum, default_value = "ltp")]
     pub(crate) mode: Mode,
@@ -70,7 +70,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "binary")]
     pub(crate) feed: Feed,
     /// Messages in one binary frame of the broker, where so many are due at once
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = at_least_one)]
     pub(crate) batch: usize,
     /// Another build of tickgate, instead of this one
     #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_tickgate"))]
@@ -84,6 +84,13 @@ pub(crate) struct Args {
     /// What `cargo bench` adds
     #[arg(long, hide = true)]
     pub(crate) bench: bool,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(0) => Err("at least one".to_owned()),
+        other => other.map_err(|error| error.to_string()),
+    }
 }
 
 impl Args {
@@ -102,15 +109,23 @@ impl Args {
     }
 
     /// The scenarios that were asked for.
-    pub(crate) fn select(&self, shapes: Vec<Shape>) -> Vec<Shape> {
+    ///
+    /// # Errors
+    /// Names none of them has: what measures nothing must not succeed.
+    pub(crate) fn select(&self, shapes: Vec<Shape>) -> Result<Vec<Shape>, String> {
         let names: Vec<_> = shapes.iter().map(Shape::name).collect();
+        if let Some(only) =
+            self.only.iter().find(|only| !names.iter().any(|name| name.contains(only.as_str())))
+        {
+            return Err(format!("no scenario is called {only}; there are {}", names.join(", ")));
+        }
         let wanted = |name: &String| {
             let wants = |only: &String| {
                 if names.contains(only) { name == only } else { name.contains(only.as_str()) }
             };
             self.only.is_empty() || self.only.iter().any(wants)
         };
-        shapes.into_iter().zip(&names).filter(|(_, name)| wanted(name)).map(|(shape, _)| shape).collect()
+        Ok(shapes.into_iter().zip(&names).filter(|(_, name)| wanted(name)).map(|(shape, _)| shape).collect())
     }
 
     /// Seconds before the measurement.

@@ -1,6 +1,7 @@
 //! What is asked of the operating system: time, pauses, processor time, memory, limits.
 
 use std::num::NonZeroU64;
+use std::panic::AssertUnwindSafe;
 
 use rustix::process::{Resource, Rlimit};
 use rustix::time::{ClockId, clock_gettime};
@@ -29,18 +30,58 @@ pub(crate) fn exact_pauses() {
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
 }
 
+/// The most that the time between two polls counts: a machine that stood still has tried nothing meanwhile.
+const POLL_COUNTS: u64 = 1_000_000_000;
+
+/// How long something is polled for yet. Time passes with polls that really ran.
+#[derive(Debug)]
+pub(crate) struct Patience {
+    left: u64,
+    polled: u64,
+}
+
+impl Patience {
+    pub(crate) fn new(length: Duration) -> Self {
+        Self { left: length.as_nanos() as u64, polled: now() }
+    }
+
+    /// Pauses until the next poll; `false` when it is over.
+    pub(crate) fn lasts(&mut self) -> bool {
+        if self.left == 0 {
+            return false;
+        }
+        pause(Duration::from_millis(5));
+        let at = now();
+        self.left = self.left.saturating_sub((at - self.polled).min(POLL_COUNTS));
+        self.polled = at;
+        true
+    }
+}
+
 /// Polls until `check` yields something, `None` when `patience` is over.
 pub(crate) fn within<T>(patience: Duration, mut check: impl FnMut() -> Option<T>) -> Option<T> {
-    let end = now() + patience.as_nanos() as u64;
+    let mut patience = Patience::new(patience);
     loop {
         if let Some(value) = check() {
             return Some(value);
         }
-        if now() > end {
+        if !patience.lasts() {
             return None;
         }
-        pause(Duration::from_millis(5));
     }
+}
+
+/// Does what may panic, as connecting does where a server misbehaves, and tells that in words.
+///
+/// # Errors
+/// What it says itself, or what the panic says.
+pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    // Whatever was at work is dropped with the closure.
+    std::panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(text.unwrap_or("it panicked").to_owned())
+    })
 }
 
 /// Lets this process, and those that it starts, open as many sockets as the system allows.

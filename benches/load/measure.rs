@@ -9,7 +9,7 @@ use tokio::time::Duration;
 
 use super::check::Checker;
 use super::client::Connected;
-use super::machine::{now, pause, peak_memory, process_cpu, within};
+use super::machine::{Patience, now, pause, peak_memory, process_cpu, within};
 use super::publisher::{self, Offer, Outlet, Progress};
 use super::scan::Scan;
 use super::shape::Shape;
@@ -20,7 +20,7 @@ use super::witness::Witness;
 const CHECKED: usize = 16;
 /// Deliveries on their way where there is a witness, who is slow.
 const WITNESSED: u64 = 2_000;
-/// How long the first ticks, and the last, may take to come through.
+/// How long the first ticks may take to come through, and in the end anything at all.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How a measurement goes.
@@ -161,24 +161,26 @@ fn watch(
     let began = (now(), progress.ticks.load(Ordering::Acquire), shared.delivered(), process_cpu(pid));
     wait(shared, times.measured)?;
     progress.stop.store(true, Ordering::Release);
-    let mut seen = (shared.delivered(), now());
-    let mut seconds = 0.0;
-    let whole = within(PATIENCE, || {
-        let (delivered, at) = (shared.delivered(), now());
-        if delivered != seen.0 {
-            seen = (delivered, at);
+    let (mut seen, mut patience) = ((shared.delivered(), now()), Patience::new(PATIENCE));
+    while !(progress.done.load(Ordering::Acquire) && shared.delivered() >= due()) && shared.wrong().is_none()
+    {
+        // Nothing comes any more: what is missing is lost, and told as such by who counts.
+        if !patience.lasts() {
+            break;
         }
-        seconds = (seen.1 - began.0) as f64 / 1e9;
-        // Nothing for two seconds: it is lost, and told as such.
-        (progress.done.load(Ordering::Acquire) && delivered >= due()
-            || at - seen.1 > 2_000_000_000
-            || shared.wrong().is_some())
-        .then_some(())
-    });
+        let delivered = shared.delivered();
+        if delivered != seen.0 {
+            (seen, patience) = ((delivered, now()), Patience::new(PATIENCE));
+        }
+    }
+    // The last may have come between two polls.
+    if shared.delivered() != seen.0 {
+        seen.1 = now();
+    }
     if let Some(why) = shared.wrong() {
         return Err(why);
     }
-    whole.ok_or("consumers never had everything")?;
+    let seconds = (seen.1 - began.0) as f64 / 1e9;
     let cpu = process_cpu(pid) - began.3;
     Ok((seconds, progress.ticks.load(Ordering::Acquire) - began.1, shared.delivered() - began.2, cpu))
 }

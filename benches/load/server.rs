@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -52,6 +53,23 @@ impl Drop for Process {
     }
 }
 
+/// A command whose process ends with this one, even if that is killed, where the system has the means.
+pub(crate) fn bound(program: &Path) -> Command {
+    static HAS_MEANS: OnceLock<bool> = OnceLock::new();
+    const MEANS: [&str; 2] = ["--pdeathsig", "TERM"];
+    let has_means = *HAS_MEANS.get_or_init(|| {
+        let tried = Command::new("setpriv").args(MEANS).arg("true").output();
+        tried.is_ok_and(|output| output.status.success())
+    });
+    if !has_means {
+        return Command::new(program);
+    }
+    // It becomes the program, in the same process.
+    let mut command = Command::new("setpriv");
+    command.args(MEANS).arg(program);
+    command
+}
+
 /// A running `tickgate serve`.
 #[derive(Debug)]
 pub(crate) struct Tickgate {
@@ -68,7 +86,7 @@ impl Tickgate {
     pub(crate) fn start(program: &Path, broker: SocketAddr, feed: Feed, extra: &[(&str, &str)]) -> Self {
         let dir = TempDir::new().expect("there is a temporary directory");
         let command = |arguments: &[&str]| {
-            let mut command = Command::new(program);
+            let mut command = bound(program);
             for (name, _) in std::env::vars_os() {
                 if name.to_string_lossy().starts_with("TICKGATE_") {
                     command.env_remove(name);
@@ -136,23 +154,35 @@ impl Tickgate {
     }
 
     /// All series of a metric added up.
-    pub(crate) fn metric(&self, name: &str) -> u64 {
+    ///
+    /// # Errors
+    /// If the page does not come whole, or has no such metric: none is not zero.
+    pub(crate) fn metric(&self, name: &str) -> Result<u64, String> {
         let page = self.get("/metrics");
+        let head = page.lines().next().unwrap_or("no answer");
+        if !head.starts_with("HTTP/1.1 200") {
+            return Err(format!("/metrics: {head}"));
+        }
         let series = page.lines().filter(|line| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))
         });
-        let values = series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-        values.sum::<f64>() as u64
+        let values: Vec<_> = series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).collect();
+        if values.is_empty() {
+            return Err(format!("/metrics has no {name}"));
+        }
+        Ok(values.iter().sum::<f64>() as u64)
     }
 
-    /// Answer with its head, empty if there is none.
+    /// Answer with its head, empty if it does not come whole.
     fn get(&self, path: &str) -> String {
         let mut answer = Vec::new();
         let Ok(mut socket) = TcpStream::connect(self.http) else { return String::new() };
         let asked = write!(socket, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.http);
         if asked.is_ok() {
             let _ = socket.set_read_timeout(Some(Duration::from_secs(5)));
-            let _ = socket.read_to_end(&mut answer);
+            if socket.read_to_end(&mut answer).is_err() {
+                return String::new();
+            }
         }
         String::from_utf8_lossy(&answer).into_owned()
     }

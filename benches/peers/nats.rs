@@ -3,34 +3,34 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::time::Duration;
 
-use super::{Payloads, Peer, free_address, wait_accepting};
+use super::{Log, Payloads, Peer, free_address, wait_accepting};
 use crate::load::args::Args;
 use crate::load::check::digits;
 use crate::load::client::Connected;
 use crate::load::measure::Measured;
 use crate::load::publisher::Outlet;
 use crate::load::scan::{Scan, Tally};
-use crate::load::server::Process;
+use crate::load::server::{Process, bound};
 use crate::load::shape::Shape;
 use crate::load::ticks::{Tick, name};
 
 const HELLO: &[u8] = b"CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":false}\r\n";
 
-pub(super) fn run(program: &Path, args: &Args, shape: &Shape) -> Result<Measured, String> {
+pub(super) fn run(program: &Path, args: &Args, shape: &Shape, log: &Log) -> Result<Measured, String> {
     let address = free_address();
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/nats.conf");
     let mut process = Process::start(
-        Command::new(program)
+        bound(program)
             .args(["-c", &config.to_string_lossy(), "-a", "127.0.0.1", "-p", &address.port().to_string()])
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null()),
+            .stdout(log.sink())
+            .stderr(log.sink()),
     );
     wait_accepting(&mut process, address)?;
     let peer = Peer { process, consumers: address };
