@@ -294,6 +294,11 @@ impl Publisher {
         }
     }
 
+    /// Whether a shard still works on the batch before: what is flushed now would wait for it.
+    pub fn is_any_shard_busy(&self) -> bool {
+        self.pool.back().is_some_and(|last| Arc::strong_count(last) > 1)
+    }
+
     /// Bytes encoded since the last flush.
     pub fn open_bytes(&self) -> usize {
         self.open.bytes.len()

@@ -19,9 +19,13 @@ use crate::market::{Calendar, InstrumentId, Tick};
 use crate::session::shared::{FeedCounters, FeedGauge};
 
 /// Bytes encoded after which a drain ends, so that consumers get a long burst in pieces.
-const DRAIN_BYTES: usize = 512 * 1024;
-/// Frames read after which a drain ends, whatever they held.
-const DRAIN_FRAMES: usize = 4_096;
+const DRAIN_BYTES: usize = 512 << 10;
+/// The same while a shard still writes the batch before: what comes with one larger batch costs it
+/// one write per consumer where two would cost two, and waits no longer.
+const DRAIN_BYTES_BUSY: usize = 2 << 20;
+/// Frames read after which a drain ends, whatever they held. Far more than the bytes usually
+/// allow, even where every message is a frame and has another before it.
+const DRAIN_FRAMES: usize = 32_768;
 /// Notices that may wait for the feed task.
 const NOTICES: usize = 16;
 /// How long the feed is left unread at a time because a shard is behind. The broker's
@@ -244,7 +248,10 @@ impl Reader {
             match polled {
                 Poll::Ready(Ok(())) => {
                     frames += 1;
-                    if frames >= DRAIN_FRAMES || publisher.open_bytes() >= DRAIN_BYTES {
+                    let bytes = publisher.open_bytes();
+                    let is_enough =
+                        bytes >= DRAIN_BYTES_BUSY || (bytes >= DRAIN_BYTES && !publisher.is_any_shard_busy());
+                    if frames >= DRAIN_FRAMES || is_enough {
                         drained.more = true;
                         return Poll::Ready(drained);
                     }

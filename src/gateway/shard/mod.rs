@@ -59,7 +59,7 @@ const READ_BYTES: usize = 64 << 10;
 /// Connections that are taken over in one turn.
 const ORDERS: usize = 32;
 /// What is delivered together, if so much waits.
-const TURN_BYTES: usize = 1 << 20;
+const TURN_BYTES: usize = 2 << 20;
 const TURN_BATCHES: usize = 64;
 /// Turns after which the reactor is asked, however much waits to be delivered.
 const TURNS_WITHOUT_REACTOR: u32 = 4;
