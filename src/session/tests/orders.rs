@@ -249,9 +249,13 @@ fn a_change_without_an_answer_is_looked_up() {
     run(|| async {
         let outside = Outside::new();
         let process = outside.process();
+        process.session.order_book().await.expect("a token");
+        until("the first reading", || outside.broker.world().order_books > 1).await;
         outside.broker.world().book.push(order("1", "mark"));
+        let before = outside.broker.world().order_books;
         process.session.modify(change(11), &by()).await.expect("it is changed");
-        assert_eq!(outside.broker.world().asked.pop().as_deref(), Some("modify 1 mark"));
+        assert_eq!(outside.broker.world().asked.pop().as_deref(), Some("modify 1 "), "the number is enough");
+        assert_eq!(outside.broker.world().order_books, before, "no book is waited for");
         outside.broker.world().fates.push_back(Fate::DoneUnsaid(None));
         process.session.modify(change(12), &by()).await.expect("the book shows the change");
         outside.broker.world().fates.push_back(Fate::LostOnTheWay);
@@ -413,5 +417,20 @@ fn an_order_that_was_seen_needs_no_book() {
         assert_eq!(outside.broker.world().order_books, before);
         assert!(process.session.order_to_change("2").await.expect("read").rows.is_empty());
         assert_eq!(outside.broker.world().order_books, before + 1);
+    });
+}
+
+#[test]
+fn what_an_event_does_not_say_of_an_order_is_read_in_the_book() {
+    run(|| async {
+        let outside = Outside::new();
+        let process = outside.process();
+        let of = |validity: &str| Order { validity: validity.to_owned(), ..order("1", "mark") };
+        outside.broker.world().book = vec![of("")];
+        process.session.order_book().await.expect("a token");
+        until("the first reading", || outside.broker.world().order_books > 1).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        outside.broker.world().book = vec![of("GTD")];
+        assert_eq!(process.session.order_to_change("1").await.expect("read").rows[0].validity, "GTD");
     });
 }
