@@ -411,7 +411,8 @@ fn check_whose(broker: &dyn Broker, token: &Token, id: &str, account: &str) -> R
     if broker.trades_for(token, account) {
         return Ok(());
     }
-    Err(Error::Invalid(format!("order {id} is of {account}, which is not the client that orders go to")))
+    // Whose it is, is that one's own business.
+    Err(Error::Invalid(format!("order {id} is of another client than the one that orders go to")))
 }
 
 /// Where positions tell, not orders.

@@ -99,6 +99,13 @@ async fn where_the_book_cannot_be_had_nobody_takes_it_for_empty() {
     let server = Server::start(|_| positions(&[("ABC123", 5)])).await;
     let answered = traded(&broker(settings(server.address)), &of_several()).await;
     assert_eq!(answered.unwrap_err().class(), Class::NeedsOperator);
+    // What is sent says it itself, and not that the order is of somebody else.
+    let broker = broker(settings(server.address));
+    assert!(broker.trades_for(&of_several(), "ABC124"));
+    assert_eq!(
+        broker.cancel(&of_several(), "1100012345", "").await.unwrap_err().class(),
+        Class::NeedsOperator
+    );
     assert!(server.seen().is_empty());
 }
 
