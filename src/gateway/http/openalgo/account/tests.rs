@@ -116,6 +116,7 @@ async fn the_size_of_a_position() {
     for (symbol, exchange, product, status, quantity) in [
         ("NIFTY17FEB2625700PE", "NFO", "MIS", 200, json!(-65)),
         ("NIFTY17FEB2625700PE", "NFO", "NRML", 200, json!(0)),
+        ("RELIANCE", "NSE", "MIS", 200, json!(10)),
         ("RELIANCE", "BSE", "MIS", 200, json!(0)),
         ("BROKER-NAME", "BFO", "MIS", 200, json!(0)),
         ("NOPE", "NSE", "MIS", 400, Value::Null),
