@@ -267,7 +267,7 @@ pub trait Broker: Send + Sync + 'static {
     /// `send_by` is not sent: an order that comes late is worse than none. What only takes back knows no such bound.
     ///
     /// # Errors
-    /// Any [`Error`]; `NotSent` if `send_by` came first; where [`Error::is_unclear`], the order may have been placed.
+    /// Any [`Error`]; `NoTurn` or `NotSent` if `send_by` came first; where [`Error::is_unclear`], the order may have been placed.
     fn place<'a>(
         &'a self,
         token: &'a Token,

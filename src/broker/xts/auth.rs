@@ -12,6 +12,7 @@ use crate::token::{AccountFacts, Product, Token};
 
 use super::XtsBroker;
 use super::credentials::app_key;
+use super::hostlookup::Base;
 use super::rest::{Answer, Call, clean};
 use super::settings::{Credentials, LoginKind, MASKED_CLIENT};
 use super::wire::text::{Raw, raw_as, raw_text};
@@ -112,7 +113,7 @@ impl XtsBroker {
             LoginKind::Hostlookup => {
                 // Whether a key serves twice is not known: a new one for every login.
                 let lookup = self.look_up_host().await?;
-                *self.interactive_base.lock().await = Some(lookup.base);
+                *self.interactive_base.lock().await = Base::from(lookup.base);
                 let unique_key = Some(Secret::new(lookup.unique_key));
                 Ok(Way { base: lookup.login_base, unique_key, access_token: None })
             }

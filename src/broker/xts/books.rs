@@ -32,8 +32,6 @@ pub(super) struct Desk<T> {
     /// Held during a whole asking, so that the next one knows what it has learned.
     busy: tokio::sync::Mutex<()>,
     memory: Mutex<Memory>,
-    /// The way that last brought rows of the client that orders go to.
-    traded: Mutex<Option<Way>>,
     /// Askers so far.
     askers: AtomicU64,
     last: Mutex<Option<Answered<T>>>,
@@ -63,7 +61,6 @@ impl<T> Default for Desk<T> {
         Self {
             busy: tokio::sync::Mutex::default(),
             memory: Mutex::default(),
-            traded: Mutex::new(None),
             askers: AtomicU64::new(0),
             last: Mutex::new(None),
         }
@@ -74,10 +71,6 @@ impl<T> Desk<T> {
     pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
         // It is whole after every statement.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn traded(&self) -> MutexGuard<'_, Option<Way>> {
-        self.traded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn last(&self) -> MutexGuard<'_, Option<Answered<T>>> {

@@ -1,14 +1,18 @@
 //! Hostlookup: dealer servers name the base path, and a one-time key, before a login.
 //! Not the login itself; that is `auth`.
 
+use std::time::Duration;
+
 use reqwest::{Method, Url};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::broker::Error;
 
 use super::XtsBroker;
 use super::auth::refused_login;
+use super::pace::Path;
 use super::rest::Call;
 use super::settings::LoginKind;
 use super::wire::text::{Raw, raw_text};
@@ -16,6 +20,23 @@ use super::wire::text::{Raw, raw_text};
 /// A public constant of every client.
 const PASSWORD: &str = "2021HostLookUpAccess";
 const VERSION: &str = "interactive_1.0.1";
+
+/// For asking anew while the place of before is known: a cancellation may be waiting.
+const ASK_AGAIN_WITHIN: Duration = Duration::from_secs(3);
+
+/// Where hostlookup sent us.
+#[derive(Debug, Default)]
+pub(super) struct Base {
+    known: Option<String>,
+    /// Somebody was not answered there: it is asked anew, and the place kept until another one is named.
+    is_doubtful: bool,
+}
+
+impl From<String> for Base {
+    fn from(base: String) -> Self {
+        Self { known: Some(base), is_doubtful: false }
+    }
+}
 
 /// What hostlookup says.
 pub(super) struct Lookup {
@@ -44,23 +65,34 @@ impl XtsBroker {
         if self.settings.login != LoginKind::Hostlookup {
             return Ok(self.settings.url(&self.settings.interactive_prefix));
         }
-        let mut known = self.interactive_base.lock().await;
-        if self.rest.was_unreachable() {
-            *known = None;
+        let mut base = self.interactive_base.lock().await;
+        base.is_doubtful |= self.rest.was_unreachable();
+        let Some(known) = base.known.clone() else {
+            // A token from an earlier life of the process: only its server's base is missing.
+            let found = self.look_up_host().await?.base;
+            *base = Base::from(found.clone());
+            return Ok(found);
+        };
+        // Asked once for each doubt, even by one who gives up meanwhile.
+        if !std::mem::take(&mut base.is_doubtful) {
+            return Ok(known);
         }
-        if let Some(base) = known.as_ref() {
-            return Ok(base.clone());
-        }
-        // A token from an earlier life of the process: only its server's base is missing.
-        let base = self.look_up_host().await?.base;
-        *known = Some(base.clone());
-        Ok(base)
+        let found = match timeout(ASK_AGAIN_WITHIN, self.look_up_host()).await {
+            Ok(Ok(lookup)) => lookup.base,
+            Ok(Err(error)) => {
+                tracing::debug!(account = &*self.account, %error, "hostlookup names no place; the one of before stands");
+                known
+            }
+            Err(_) => known,
+        };
+        *base = Base::from(found.clone());
+        Ok(found)
     }
 
-    /// Forgets where hostlookup sent us if nobody is there any more: the next call asks anew.
+    /// Lets the next call ask hostlookup anew if nobody was there where it sent us.
     pub(super) async fn doubt_base(&self, error: Option<&Error>) {
         if matches!(error, Some(Error::Network(_) | Error::Http { status: 404, .. })) {
-            *self.interactive_base.lock().await = None;
+            self.interactive_base.lock().await.is_doubtful = true;
         }
     }
 
@@ -70,7 +102,8 @@ impl XtsBroker {
             url => url.to_owned(),
         };
         let body = json!({ "accesspassword": PASSWORD, "version": VERSION });
-        let answer = self.rest.call(Call::interactive(Method::POST, url, None).with(&body)).await?;
+        let answer =
+            self.rest.call(Call::interactive(Method::POST, url, None).on(Path::Host).with(&body)).await?;
         // `type` is true, "success" or missing: the key decides.
         let result = answer.envelope().and_then(|e| e.result);
         let found: Option<LookupResult<'_>> = result.and_then(|r| serde_json::from_str(r.get()).ok());

@@ -62,7 +62,7 @@ pub struct XtsBroker {
     rest: Rest,
     tls: Arc<ClientConfig>,
     /// Where hostlookup sent us, once known.
-    interactive_base: Mutex<Option<String>>,
+    interactive_base: Mutex<hostlookup::Base>,
     /// In whose name books are asked for.
     desks: Desks,
     /// What tokens are bound to instead of the base URL.
@@ -115,7 +115,7 @@ impl XtsBroker {
             clock,
             rest,
             tls,
-            interactive_base: Mutex::new(None),
+            interactive_base: Mutex::default(),
             issuer: None,
         })
     }
@@ -226,8 +226,8 @@ impl Broker for XtsBroker {
     }
 
     fn trades_for(&self, token: &Token, account: &str) -> bool {
-        // Where it is not known whom orders are for, none is sent anyway.
-        Own::of(&self.settings.client_id, &token.facts).is_ok_and(|own| own.may_be(account))
+        // Where it is not known whom orders are for, what is sent says so itself.
+        Own::of(&self.settings.client_id, &token.facts).map_or(true, |own| own.may_be(account))
     }
 
     fn funds<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Funds, Error>> {

@@ -7,7 +7,7 @@
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::broker::Error;
 use crate::market::{
@@ -358,13 +358,25 @@ impl XtsBroker {
         if token.product != Product::Interactive {
             return Err(Error::NotConfigured("orders take an interactive token".to_owned()));
         }
+        let patience = self.rest.queue(Product::Interactive).deadline(errand.counted_as);
+        let by = errand.send_by.map_or(patience, |send_by| send_by.min(patience));
+        let (now, began_at) = (Instant::now(), self.clock.now());
         // Whatever happens while its way is looked up, the order itself was not sent.
-        let mut url = self.interactive_base().await.map_err(|error| {
+        let slow = |_| Error::NotSent("hostlookup did not answer in time".to_owned());
+        let looked_up = timeout_at(by, self.interactive_base()).await.map_err(slow)?;
+        let mut url = looked_up.map_err(|error| {
             if error.is_unclear() { Error::NotSent(format!("hostlookup: {error}")) } else { error }
         })?;
         url.push_str(errand.path);
         let mut call = Call::interactive(errand.method, url, Some(&token.secret)).on(errand.counted_as);
-        (call.body, call.send_by) = (body, errand.send_by);
+        (call.body, call.send_by) = (body, Some(by));
+        // Instants stand still while the machine sleeps.
+        let is_late = || {
+            errand.send_by.is_some_and(|send_by| {
+                self.clock.now().since(began_at) > send_by.saturating_duration_since(now)
+            })
+        };
+        call.is_late = Some(&is_late);
         let answered = self
             .rest
             .ask(call, |result| {

@@ -57,6 +57,9 @@ pub(super) struct Call<'a> {
     pub(super) path: Path,
     /// Its turn must have come by then, however long others may wait.
     pub(super) send_by: Option<Instant>,
+    /// Whether it is too late whatever `send_by` says, which knows nothing of a machine that slept; asked when its turn
+    /// has come.
+    pub(super) is_late: Option<&'a (dyn Fn() -> bool + Sync)>,
     /// Called when its turn has come, just before it is sent.
     pub(super) on_turn: Option<&'a (dyn Fn() + Sync)>,
     /// A download takes its turn to start, but does not keep other calls waiting for its end.
@@ -75,8 +78,9 @@ impl<'a> Call<'a> {
     }
 
     const fn new(product: Product, method: Method, url: String, token: Option<&'a Secret>) -> Self {
-        let (body, path, send_by, on_turn, download) = (None, Path::Session, None, None, false);
-        Self { product, method, url, token, body, path, send_by, on_turn, download }
+        let (body, path, send_by) = (None, Path::Session, None);
+        let (is_late, on_turn, download) = (None, None, false);
+        Self { product, method, url, token, body, path, send_by, is_late, on_turn, download }
     }
 
     /// Counted as `path`; without this, as one of the session's own calls.
@@ -250,6 +254,9 @@ impl Rest {
         let patience = queue.deadline(call.path);
         let deadline = call.send_by.map_or(patience, |send_by| send_by.min(patience));
         let turn = queue.turn(call.path, !call.download, deadline).await?;
+        if call.is_late.is_some_and(|is_late| is_late()) {
+            return Err(Error::NotSent("by the clock, its time has passed".to_owned()));
+        }
         if let Some(on_turn) = call.on_turn {
             on_turn();
         }

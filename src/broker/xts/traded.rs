@@ -32,7 +32,7 @@ impl XtsBroker {
         }
         match own.pick(&Way { form: Form::Plain, client: None }, shown.rows) {
             Picked::Own(rows, _) => Ok(Listing { rows, unreadable: shown.unreadable }),
-            Picked::None | Picked::Unknown => Err(unknown(book)),
+            Picked::None | Picked::Unknown => Err(unknown(book, &own)),
         }
     }
 
@@ -46,18 +46,18 @@ impl XtsBroker {
         on_turn: &(dyn Fn() + Sync),
     ) -> Result<Listing<T>, Error> {
         let own = Own::of(&self.settings.client_id, &token.facts)?;
-        let mut ways = traded_ways(book, own.client.as_deref(), desk.traded().as_ref());
+        let mut ways = traded_ways(book, own.client.as_deref());
         // Where readers are shown rows in another name only, this client's may be among them.
         ways.extend(desk.memory().found.clone().filter(|way| !own.is_asked_by(way)));
         let (mut was_answered, mut refusal, mut is_unknown) = (false, None, false);
         for way in &ways {
             let rows = match self.ask_way(token, book, way, "", read, on_turn).await {
                 Ok(rows) => rows,
-                Err(error) if is_refusal(&error) => {
-                    // A path that is not there has nothing to show either.
-                    if !matches!(error, Error::Http { .. }) || way.form == Form::Plain {
-                        refusal.get_or_insert(error);
-                    }
+                // A path that is not there has nothing to show; one that is there has the netted book, and a plain
+                // one beside it may lack some of it.
+                Err(Error::Http { status: 404 | 405, .. }) if way.form == Form::Dealer => continue,
+                Err(error) if is_refusal(&error) && way.form == Form::Plain => {
+                    refusal.get_or_insert(error);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -81,7 +81,6 @@ impl XtsBroker {
                             "rows of others"
                         );
                     }
-                    *desk.traded() = Some(way.clone());
                     return Ok(Listing { rows, unreadable });
                 }
                 // It may have been the client's.
@@ -91,7 +90,7 @@ impl XtsBroker {
             }
         }
         if is_unknown {
-            return Err(unknown(book));
+            return Err(unknown(book, &own));
         }
         match refusal {
             _ if was_answered => Ok(Listing::default()),
@@ -101,10 +100,14 @@ impl XtsBroker {
     }
 }
 
-fn unknown(book: Book) -> Error {
+fn unknown(book: Book, own: &Own<'_>) -> Error {
+    let check = match own.client {
+        Some(_) => "is broker.xts.client_id right?",
+        None => "the login names no client for them",
+    };
     Error::NotConfigured(format!(
-        "the broker's {} name other clients than the one that orders go to, and none of the rows can be told to be \
-         its own; is broker.xts.client_id right?",
+        "the broker's {} hold rows in other names than the one that orders go to, and it cannot be told whose they \
+         are; {check}",
         book.name()
     ))
 }

@@ -137,13 +137,11 @@ pub(super) fn order_client(configured: &str, facts: &AccountFacts) -> Result<Opt
     Ok(client.map(str::to_owned))
 }
 
-/// The ways to ask for a dealer's book of the client that orders go to, and for no other's. The one that brought
-/// it last is first.
-pub(super) fn traded_ways(book: Book, client: Option<&str>, last: Option<&Way>) -> Vec<Way> {
+/// The ways to ask for a dealer's book of the client that orders go to, and for no other's. The dealer's own form is
+/// always first: only it is sure to be the whole book.
+pub(super) fn traded_ways(book: Book, client: Option<&str>) -> Vec<Way> {
     let way = |form: &Form| Way { form: *form, client: client.map(str::to_owned) };
-    let mut ways: Vec<Way> = book.dealer_forms().iter().map(way).collect();
-    ways.sort_by_key(|way| Some(way) != last);
-    ways
+    book.dealer_forms().iter().map(way).collect()
 }
 
 /// A dealer's login names several clients, and the operator none.

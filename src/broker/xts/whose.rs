@@ -46,6 +46,8 @@ pub(super) struct Own<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
     Own,
+    /// The login's, or most of it: a server may name the client's own rows so, or the login's beside them.
+    Login,
     /// Another one that the login knows.
     Other,
     /// Of whom nothing is known.
@@ -74,7 +76,11 @@ impl<'a> Own<'a> {
 
     /// Whether an order of `account` is one that may be acted on, as far as can be told.
     pub(super) fn may_be(&self, account: &str) -> bool {
-        !self.is_named() || matches!(self.name(account), Name::Own | Name::Missing)
+        match self.name(account) {
+            Name::Own | Name::Login | Name::Missing => true,
+            Name::Strange => !self.is_named(),
+            Name::Other => self.client.is_none(),
+        }
     }
 
     /// Whether a way asks about this client, and nobody else.
@@ -91,23 +97,28 @@ impl<'a> Own<'a> {
         let account = account.trim();
         let same = |known: &str| !known.is_empty() && known.eq_ignore_ascii_case(account);
         let facts = self.facts;
-        let is_own = match self.client.as_deref() {
+        let is_known = facts.client_codes.iter().any(|code| same(code));
+        let (is_own, is_login) = match self.client.as_deref() {
             // Servers name a pro dealer's own rows as his login without its suffix (seen live), or not.
-            Some(MASKED_CLIENT) => account == MASKED_CLIENT || is_login(account, &facts.user_id),
-            Some(client) => same(client),
-            // An investor's own name may stand in either place.
-            None => {
+            Some(MASKED_CLIENT) => (account == MASKED_CLIENT, is_login(account, &facts.user_id)),
+            Some(client) => (same(client), same(&facts.user_id)),
+            // An investor's own name may stand in any place, and segments may have codes of their own.
+            None => (
                 same(&facts.user_id)
                     || facts.client_id.as_deref().is_some_and(same)
                     || first_client(&facts.client_codes).is_some_and(same)
-            }
+                    || (facts.is_investor == Some(true) && is_known),
+                false,
+            ),
         };
         if account.is_empty() {
             Name::Missing
         } else if is_own {
             Name::Own
-        } else if same(&facts.user_id) || facts.client_codes.iter().any(|code| same(code)) {
+        } else if is_known {
             Name::Other
+        } else if is_login {
+            Name::Login
         } else {
             Name::Strange
         }
@@ -115,12 +126,14 @@ impl<'a> Own<'a> {
 
     /// Picks the client's rows out of an answer that has some.
     pub(super) fn pick<T: Owned>(&self, way: &Way, rows: Vec<T>) -> Picked<T> {
-        let (mut own, mut nameless, mut others, mut strange) = (Vec::new(), Vec::new(), 0, Vec::new());
+        let (mut own, mut nameless, mut login) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut others, mut strange) = (0, Vec::new());
         for mut row in rows {
             let account = row.account().map(|account| account.clone()).unwrap_or_default();
             match self.name(&account) {
                 Name::Own => own.push(row),
                 Name::Missing => nameless.push(row),
+                Name::Login => login.push(row),
                 Name::Other => others += 1,
                 Name::Strange => strange.push((account, row)),
             }
@@ -129,8 +142,20 @@ impl<'a> Own<'a> {
         if !nameless.is_empty() && !is_asked {
             return Picked::Unknown;
         }
+        if !login.is_empty() {
+            // The client's own under another name, or the login's: both together would be too many, and leaving
+            // them out too few. A pro dealer has no other name, unless rows bear his mask.
+            if self.is_named() || !own.is_empty() {
+                return Picked::Unknown;
+            }
+            own = login;
+        }
         own.append(&mut nameless);
         if !own.is_empty() {
+            // An investor is shown nobody else's rows: none of them may be left out.
+            if self.client.is_none() && others + strange.len() > 0 {
+                return Picked::Unknown;
+            }
             return Picked::Own(own, others + strange.len());
         }
         if !is_asked || (self.is_named() && strange.is_empty()) {
@@ -204,27 +229,49 @@ mod tests {
     #[test]
     fn only_the_clients_rows_are_picked_and_doubt_is_no_absence() {
         let (dealer, investor) = (facts(false), facts(true));
+        let unsaid = AccountFacts { is_investor: None, ..facts(false) };
+        let with = |code: &str, facts: AccountFacts| AccountFacts {
+            client_codes: vec!["ABC124".to_owned(), code.to_owned()],
+            ..facts
+        };
+        let (own_client, pro) = (with("abc123a02", facts(false)), with("*****", facts(false)));
         for (configured, facts, way, names, expected) in [
             // A client that is named.
             ("ABC123", &dealer, Some("ABC123"), "ABC123 ABC124 XYZ abc123", "ABC123 abc123|2"),
             ("ABC123", &dealer, Some("ABC123"), "- ABC124", "|1"),
-            ("ABC123", &dealer, Some("ABC123"), "ABC124 ABC123A02", "none"),
+            ("ABC123", &dealer, Some("ABC123"), "ABC124 ABC124", "none"),
+            ("ABC123", &dealer, Some("ABC123"), "ABC123A02", "?"),
+            ("ABC123", &dealer, Some("ABC123"), "ABC124 ABC123A02", "?"),
+            ("ABC123", &dealer, Some("ABC123"), "ABC123 ABC123A02", "?"),
+            // Where the login is a client of its own, its rows are that one's.
+            ("ABC123", &own_client, Some("ABC123"), "ABC124 ABC123A02", "none"),
+            ("ABC123", &own_client, Some("ABC123"), "ABC123 ABC123A02", "ABC123|1"),
             ("ABC123", &dealer, Some("ABC123"), "ABC124 XYZ", "?"),
             // What is shown under another name.
             ("ABC123", &dealer, Some("ABC123A02"), "ABC124 XYZ", "none"),
             ("ABC123", &dealer, Some("ABC123A02"), "ABC123 XYZ", "ABC123|1"),
             ("ABC123", &dealer, Some("ABC123A02"), "ABC123 -", "?"),
+            ("ABC123", &dealer, Some("ABC123A02"), "ABC123A02", "?"),
             // A pro dealer.
             ("*****", &dealer, Some("*****"), "***** ABC124", "*****|1"),
-            ("*****", &dealer, Some("*****"), "ABC123 ABC124", "ABC123|1"),
+            ("*****", &dealer, Some("*****"), "ABC123 ABC124", "?"),
+            ("*****", &dealer, Some("*****"), "***** ABC123", "*****|1"),
+            ("*****", &pro, Some("*****"), "ABC123 ABC124", "ABC123|1"),
+            ("*****", &pro, Some("*****"), "ABC123A02 -", "ABC123A02 |0"),
+            ("*****", &pro, Some("*****"), "***** ABC123", "?"),
             ("*****", &dealer, Some("*****"), "ABC124 ABC124", "?"),
             ("*****", &dealer, Some("*****"), "PRO PRO", "PRO PRO|0"),
             ("*****", &dealer, Some("*****"), "PRO FIRM", "?"),
             // An investor.
-            ("", &investor, None, "ABC123 ABC123A02 ABC124", "ABC123 ABC123A02|1"),
+            ("", &investor, None, "ABC123 ABC123A02 ABC124", "ABC123 ABC123A02 ABC124|0"),
+            ("", &investor, None, "ABC124", "ABC124|0"),
+            ("", &investor, None, "ABC123 OTHER", "?"),
+            ("", &investor, None, "- OTHER", "?"),
             ("", &investor, None, "OTHER", "OTHER|0"),
             ("", &investor, None, "OTHER ANOTHER", "?"),
-            ("", &investor, None, "ABC124", "?"),
+            // One that may be a dealer.
+            ("", &unsaid, None, "ABC123 ABC124", "?"),
+            ("", &unsaid, None, "ABC124", "?"),
         ] {
             assert_eq!(picked(configured, facts, way, names), expected, "{configured} {way:?} {names}");
         }
@@ -236,8 +283,11 @@ mod tests {
         let facts = facts(false);
         let own = Own::of("ABC123", &facts).unwrap();
         assert!(own.may_be("ABC123") && own.may_be(""));
+        assert!(own.may_be("ABC123A02"), "a server may name his own so");
         assert!(!own.may_be("ABC124") && !own.may_be("XYZ"));
-        assert!(Own::of("*****", &facts).unwrap().may_be("ABC124"), "nothing to compare with");
+        let pro = Own::of("*****", &facts).unwrap();
+        assert!(pro.may_be("*****") && pro.may_be("ABC123A02") && pro.may_be("PRO"));
+        assert!(!pro.may_be("ABC123") && !pro.may_be("ABC124"), "clients of their own");
     }
 
     #[test]

@@ -138,7 +138,7 @@ pub enum DeskError {
     /// The broker refused it, in its words.
     #[error("{0}")]
     Refused(String),
-    /// The broker asks for fewer requests, or too many wait already.
+    /// The broker asks for fewer requests, or too many wait already, or the turn did not come in time.
     #[error("too many requests to the broker: {message}")]
     Busy {
         /// What is known of it.
@@ -149,7 +149,7 @@ pub enum DeskError {
     /// The broker could not be reached or did not answer; nothing was changed by the call.
     #[error("{0}")]
     Failed(String),
-    /// The broker was not told of it: no connection, no token, or no turn in time.
+    /// The broker was not told of it: no connection, no token in time, or it would have been late.
     #[error("nothing was sent to the broker: {0}")]
     NotSent(String),
     /// What was asked for may have been done: the broker did not say. It was not repeated.

@@ -38,14 +38,15 @@ impl SessionHandle {
         .inspect(|id| self.shared.orders.placed(id))
     }
 
-    /// Asks for an order's change. Its mark is looked up if it is left out.
+    /// Asks for an order's change. Its mark is added if it is left out and at hand.
     ///
     /// # Errors
     /// Any [`OrderError`].
     pub async fn modify(&self, mut change: OrderChange, by: &By) -> Result<(), OrderError> {
         self.check(&change.kind, change.quantity)?;
         if change.unique_id.is_empty() {
-            change.unique_id = self.mark_of(&change.id).await;
+            // As of a cancellation: the number is enough, and while a book is read the price goes stale.
+            change.unique_id = self.shared.orders.unique_id(&change.id).unwrap_or_default();
         }
         let what = format!(
             "order {} to {} {}, {}",
@@ -301,16 +302,6 @@ impl SessionHandle {
         self.shared.orders.order(id).map(|order| order.account).unwrap_or_default()
     }
 
-    /// The mark of an order that is to be changed: from what was seen of it, else from the book. Empty if neither
-    /// knows; the broker may still do what is asked.
-    async fn mark_of(&self, id: &str) -> String {
-        if let Some(mark) = self.shared.orders.unique_id(id) {
-            return mark;
-        }
-        let book = self.traded_orders().await.unwrap_or_default();
-        book.rows.into_iter().find(|order| order.id == id).map(|order| order.unique_id).unwrap_or_default()
-    }
-
     async fn find_entry(
         &self,
         what: &str,
@@ -420,7 +411,8 @@ fn check_whose(broker: &dyn Broker, token: &Token, id: &str, account: &str) -> R
     if broker.trades_for(token, account) {
         return Ok(());
     }
-    Err(Error::Invalid(format!("order {id} is of {account}, which is not the client that orders go to")))
+    // Whose it is, is that one's own business.
+    Err(Error::Invalid(format!("order {id} is of another client than the one that orders go to")))
 }
 
 /// Where positions tell, not orders.

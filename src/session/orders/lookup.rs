@@ -36,7 +36,10 @@ impl SessionHandle {
             if let Some(order) = self.shared.orders.order(id) {
                 let asker = Asker::Call("order book");
                 let granted = self.tokens.get(Product::Interactive, None, asker).await?;
-                if self.shared.deps.broker.trades_for(&granted.token, &order.account) {
+                // An event that does not say how long the order stands is not enough to change it by.
+                if !order.validity.is_empty()
+                    && self.shared.deps.broker.trades_for(&granted.token, &order.account)
+                {
                     return Ok(vec![order].into());
                 }
             }

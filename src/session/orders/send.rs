@@ -29,7 +29,7 @@ pub(super) struct Request {
     /// The order's mark; empty for none.
     pub(super) unique_id: String,
     pub(super) by: By,
-    /// It takes back what was done, and is worth sending however late.
+    /// It takes back what was done, and is worth sending later than what a price depends on.
     pub(super) takes_back: bool,
 }
 
@@ -67,12 +67,12 @@ impl SessionHandle {
         let span = self.shared.span();
         let (unique_id, asked_at) = (request.unique_id.clone(), self.shared.now());
         let within = if request.takes_back { WHENEVER } else { self.send_within() };
-        let send_by = Instant::now() + within;
+        let (send_by, send_by_clock) = (Instant::now() + within, asked_at.plus(within));
         let under_way = self.shared.in_flight.begin();
         let work = async move {
             let _under_way = under_way;
             session.write_down(&request, "about to be sent").await;
-            let outcome = match session.send(request.action, send_by, call).await {
+            let outcome = match session.send(request.action, (send_by, send_by_clock), call).await {
                 Ok(done) => Ok(done),
                 Err(Failed::Clear(why)) => Err(why),
                 Err(Failed::Lost(lost)) => {
@@ -115,7 +115,7 @@ impl SessionHandle {
     async fn send<T>(
         &self,
         name: &'static str,
-        send_by: Instant,
+        (send_by, send_by_clock): (Instant, UnixNanos),
         call: impl Fn(Arc<dyn Broker>, Token, Instant) -> BoxFuture<'static, Result<T, Error>>,
     ) -> Result<T, Failed> {
         let clear = |error: CallError| Failed::Clear(error.into());
@@ -126,7 +126,8 @@ impl SessionHandle {
             // Whoever waits no longer: the login goes on, for the next one.
             let granted = timeout_at(send_by, self.tokens.get(product, refused, Asker::Call(name))).await;
             let token = granted.map_err(|_| late())?.map_err(|why| clear(why.into()))?.token;
-            if Instant::now() > send_by {
+            // Instants stand still while the machine sleeps.
+            if Instant::now() > send_by || self.shared.now() > send_by_clock {
                 return Err(late());
             }
             let epoch = token.epoch;

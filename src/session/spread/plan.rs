@@ -257,6 +257,15 @@ impl Plan {
         (0..self.members.len()).max_by_key(rank).unwrap_or(0)
     }
 
+    /// An instrument of one slot that one account has and another can take.
+    fn single(&self, from: usize, to: usize) -> Option<InstrumentId> {
+        let full = &self.members[to].full;
+        let can_go =
+            |instrument: &InstrumentId| self.weight(*instrument) == 1 && !full.contains_key(instrument);
+        let own = self.owners.iter().filter(|(_, owner)| **owner == from).map(|(instrument, _)| *instrument);
+        own.filter(can_go).min()
+    }
+
     /// Makes one whole place of two halves: prices and bars of an instrument stay together, so where
     /// two accounts have one slot each, an instrument of one slot moves from one to the other.
     /// Returns the account that has room then.
@@ -275,24 +284,19 @@ impl Plan {
         let is_sound = |at: &usize| self.members[*at].is_able(now) && self.members[*at].unexplained == 0;
         let lacks_one = |at: &usize| self.members[*at].room() + 1 == needed && self.members[*at].singles > 0;
         // Where it was comes first: then it does not move itself.
-        let mut all = former.into_iter().chain(0..self.members.len());
-        let from = all.find(|at| is_sound(at) && lacks_one(at))?;
-        let to = (0..self.members.len())
-            .find(|at| *at != from && is_sound(at) && self.members[*at].room() >= 1)?;
-        let full = &self.members[to].full;
-        let single = self
-            .owners
-            .iter()
-            .filter(|(single, owner)| {
-                **owner == from && self.weight(**single) == 1 && !full.contains_key(single)
-            })
-            .map(|(single, _)| *single)
-            .min();
-        let Some(single) = single else {
-            // It was searched for among all; once is enough.
+        let all = former.into_iter().chain(0..self.members.len());
+        let takes_one = |at: &usize| is_sound(at) && self.members[*at].room() >= 1;
+        let mut pairs = all.filter(|at| is_sound(at) && lacks_one(at)).flat_map(|from| {
+            let others = (0..self.members.len()).filter(move |to| *to != from);
+            others.filter(takes_one).map(move |to| (from, to))
+        });
+        let found = pairs.find_map(|(from, to)| {
+            // Searched for among all: once there is none for any pair, there is none.
             *may_swap = false;
-            return None;
-        };
+            Some((self.single(from, to)?, from, to))
+        });
+        let (single, from, to) = found?;
+        *may_swap = true;
         self.take(single);
         self.give(single, to);
         moved.insert(single, to);

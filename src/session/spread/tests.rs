@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::hub::{Encoding, ShardQueue, TopicId, TopicKey};
-use crate::market::{Exchange, Segment};
+use crate::market::{Exchange, Kind, Segment};
 use crate::protocol::Mode;
 
 const A: FeedId = FeedId(0);
@@ -46,6 +46,39 @@ fn rig(capacities: &[usize]) -> (Hub, ShardQueue, Spread) {
 
 fn sizes(spread: &Spread, hub: &Hub) -> (usize, usize) {
     (spread.share(A, hub).len(), spread.share(B, hub).len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn places_are_made_whole_by_whatever_two_accounts_can() {
+    let now = Instant::now();
+    let mut plan = Plan::new(&[2, 4, 3], now);
+    let prices = KindSet::EMPTY.with(Kind::Quote);
+    let both = prices.with(Kind::Bar);
+    let serve = |plan: &mut Plan, at: usize, serves: bool| {
+        let member = plan.member(at).expect("it is there");
+        member.set_live(true, now);
+        member.set_blocked(!serves);
+    };
+    serve(&mut plan, 0, false);
+    serve(&mut plan, 1, true);
+    serve(&mut plan, 2, false);
+    let mut wanted = vec![(id(1), both), (id(2), prices), (id(3), prices)];
+    plan.renew(&wanted, now);
+    serve(&mut plan, 2, true);
+    wanted.extend([(id(4), prices), (id(5), prices)]);
+    plan.renew(&wanted, now);
+    serve(&mut plan, 0, true);
+    // The second has a slot less than was thought, so that the first gets what takes two.
+    plan.member(1).expect("it is there").set_granted(3);
+    assert!(plan.has_no_room(1, id(1), now));
+    plan.renew(&wanted, now);
+    wanted[0].1 = prices;
+    plan.renew(&wanted, now);
+    assert_eq!([1, 2, 3, 4, 5].map(|code| plan.owner(id(code))), [0, 1, 1, 2, 2].map(Some));
+    // One slot is left at each. The second has said that it has none for the first's; the third has.
+    wanted.push((id(6), both));
+    plan.renew(&wanted, now);
+    assert_eq!([1, 6].map(|code| plan.owner(id(code))), [2, 0].map(Some));
 }
 
 #[tokio::test(start_paused = true)]

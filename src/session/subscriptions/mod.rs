@@ -119,6 +119,8 @@ pub struct Subscriptions {
     /// Batches are made smaller to find what a refused batch failed for.
     batch_cap: usize,
     changes: Vec<Change>,
+    /// What was asked for and is not answered yet.
+    under_way: Vec<InstrumentId>,
 }
 
 impl Subscriptions {
@@ -141,6 +143,7 @@ impl Subscriptions {
             learned_budget: None,
             batch_cap: limits.per_request.max(1),
             changes: Vec::new(),
+            under_way: Vec::new(),
         }
     }
 
@@ -179,6 +182,7 @@ impl Subscriptions {
     /// A new token: the broker holds nothing for it (`clean`), or a process before us may have
     /// used it and what it left is unknown.
     pub fn new_epoch(&mut self, clean: bool) {
+        self.under_way.clear();
         self.held.clear();
         self.unnamed = if clean { Held::No } else { Held::Unknown };
         self.unwanted_since.clear();
@@ -201,6 +205,15 @@ impl Subscriptions {
 
     /// The next thing to do.
     pub fn next_step(&mut self, now: Duration) -> Step {
+        let step = self.choose(now);
+        self.under_way.clear();
+        if let Step::Send(Request { operation: Operation::Subscribe, instruments, .. }) = &step {
+            self.under_way.extend_from_slice(instruments);
+        }
+        step
+    }
+
+    fn choose(&mut self, now: Duration) -> Step {
         self.stamp_unwanted(now);
         let order = self.by_order();
         let room = self.budget().saturating_sub(self.used());
@@ -292,6 +305,7 @@ impl Subscriptions {
 
     /// The broker answered a subscribe request.
     pub fn subscribed(&mut self, request: &Request, answer: &Subscribed, now: Duration) {
+        self.under_way.clear();
         let confirmed: BTreeSet<_> = answer.confirmed.iter().copied().collect();
         let rejected: BTreeMap<_, _> = answer.rejected.iter().map(|(i, why)| (*i, why.as_str())).collect();
         for &instrument in &request.instruments {
@@ -336,6 +350,7 @@ impl Subscriptions {
     /// A subscribe request was not answered: the broker may hold some of it. The next try is
     /// smaller, because an answer that takes a batch apart may just have taken too long.
     pub fn unanswered(&mut self, request: &Request) {
+        self.under_way.clear();
         if request.operation == Operation::Subscribe {
             for &instrument in &request.instruments {
                 self.held.insert((instrument, request.kind), Held::Unknown);
@@ -352,6 +367,7 @@ impl Subscriptions {
         if request.operation == Operation::Unsubscribe {
             return self.unsubscribed(request);
         }
+        self.under_way.clear();
         let clean = self.unnamed == Held::No;
         match failure {
             Failure::Limit(Some(limit)) if clean && *limit < self.budget() && *limit > self.used() => {
@@ -391,10 +407,15 @@ impl Subscriptions {
         confirmed.into_iter().collect()
     }
 
-    /// Instruments that are wanted, or that the broker may hold for us still: what it sends of them was asked for.
+    /// Instruments that the broker holds for us, or may, or is being asked for: what it sends of them was asked for.
+    /// Not of one that it has refused.
     pub fn asked(&self) -> HashSet<InstrumentId> {
         let held = self.held.iter().filter(|(_, held)| **held != Held::No).map(|(pair, _)| pair.0);
-        self.wanted.keys().copied().chain(held).collect()
+        let may_be = |(instrument, want): &(&InstrumentId, &Want)| {
+            want.kinds.iter().any(|kind| self.state((**instrument, kind)) != Held::No)
+        };
+        let wanted = self.wanted.iter().filter(may_be).map(|(instrument, _)| *instrument);
+        wanted.chain(held).chain(self.under_way.iter().copied()).collect()
     }
 
     /// Whether there is no slot for an instrument.

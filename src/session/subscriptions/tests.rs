@@ -128,6 +128,36 @@ fn a_hundred_and_twenty_instruments_take_three_requests() {
 }
 
 #[test]
+fn what_was_refused_or_found_no_room_was_not_asked_for() {
+    let mut plan = Subscriptions::new(limits(2, 50), LINGER);
+    let mut venue = Venue::new(2);
+    venue.never.insert((id(2), Kind::Quote));
+    let wanted =
+        |codes: &[u32]| codes.iter().map(|code| (id(*code), kinds(&[Kind::Quote]))).collect::<Vec<_>>();
+    let asked = |plan: &Subscriptions| {
+        let mut asked: Vec<_> = plan.asked().into_iter().map(|instrument| instrument.code).collect();
+        asked.sort_unstable();
+        asked
+    };
+    plan.new_epoch(true);
+    plan.set_wanted(&wanted(&[1, 2]), secs(0));
+    assert_eq!(asked(&plan), [0_u32; 0]);
+    // It may come before the answer.
+    let Step::Send(request) = plan.next_step(secs(0)) else { panic!("both are missing") };
+    assert_eq!(asked(&plan), [1, 2]);
+    venue.answer(&mut plan, &request, secs(0));
+    assert_eq!(asked(&plan), [1]);
+    // 5 finds no room; the broker may hold what was not answered.
+    plan.set_wanted(&wanted(&[1, 2, 4, 5]), secs(1));
+    let Step::Send(request) = plan.next_step(secs(1)) else { panic!("4 is missing") };
+    plan.unanswered(&request);
+    assert_eq!(asked(&plan), [1, 4]);
+    // Nor does anybody know what a process before this one has left.
+    plan.new_epoch(false);
+    assert_eq!(asked(&plan), [1, 2, 4, 5]);
+}
+
+#[test]
 fn a_new_epoch_subscribes_all_again_and_a_rehydrated_one_ends_them_first() {
     let mut plan = Subscriptions::new(limits(50, 50), LINGER);
     let mut venue = Venue::new(50);

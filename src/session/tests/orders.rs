@@ -1,5 +1,7 @@
 //! Orders: sent once whatever happens, looked for where the broker did not say, written down.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tokio::time::Instant;
 
 use super::*;
@@ -226,6 +228,36 @@ fn an_order_that_waits_too_long_for_a_token_is_not_sent() {
     });
 }
 
+/// A clock that also counts the seconds that the machine has slept.
+struct Sleeper {
+    awake: Arc<dyn Clock>,
+    slept: AtomicU64,
+}
+
+impl Clock for Sleeper {
+    fn now(&self) -> UnixNanos {
+        self.awake.now().plus(Duration::from_secs(self.slept.load(Ordering::Relaxed)))
+    }
+}
+
+#[test]
+fn an_order_that_the_machine_sleeps_over_is_not_sent() {
+    run(|| async {
+        let mut outside = Outside::new();
+        let clock = Arc::new(Sleeper { awake: Arc::clone(&outside.clock), slept: AtomicU64::new(0) });
+        outside.clock = Arc::clone(&clock) as Arc<dyn Clock>;
+        outside.broker.world().login_took = Duration::from_secs(5);
+        let process = outside.process();
+        let session = process.session.clone();
+        let placed = tokio::spawn(async move { session.place(new_order(), &by()).await });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        clock.slept.store(60, Ordering::Relaxed);
+        let answer = placed.await.expect("no panic");
+        assert!(matches!(&answer, Err(OrderError::Call(CallError::Broker(Error::NotSent(_))))), "{answer:?}");
+        assert_eq!(outside.broker.world().asked, [""; 0]);
+    });
+}
+
 #[test]
 fn an_order_goes_on_when_the_caller_goes_away() {
     run(|| async {
@@ -249,9 +281,13 @@ fn a_change_without_an_answer_is_looked_up() {
     run(|| async {
         let outside = Outside::new();
         let process = outside.process();
+        process.session.order_book().await.expect("a token");
+        until("the first reading", || outside.broker.world().order_books > 1).await;
         outside.broker.world().book.push(order("1", "mark"));
+        let before = outside.broker.world().order_books;
         process.session.modify(change(11), &by()).await.expect("it is changed");
-        assert_eq!(outside.broker.world().asked.pop().as_deref(), Some("modify 1 mark"));
+        assert_eq!(outside.broker.world().asked.pop().as_deref(), Some("modify 1 "), "the number is enough");
+        assert_eq!(outside.broker.world().order_books, before, "no book is waited for");
         outside.broker.world().fates.push_back(Fate::DoneUnsaid(None));
         process.session.modify(change(12), &by()).await.expect("the book shows the change");
         outside.broker.world().fates.push_back(Fate::LostOnTheWay);
@@ -383,7 +419,8 @@ fn orders_of_another_client_are_left_alone() {
             [process.session.cancel("1", &by()).await, process.session.modify(change(11), &by()).await]
         {
             let Err(error) = answer else { panic!("it is another's") };
-            assert!(error.to_string().contains("order 1 is of OTHER"), "{error}");
+            assert!(error.to_string().contains("order 1 is of another client"), "{error}");
+            assert!(!error.to_string().contains("OTHER"), "{error}");
         }
         assert_eq!(outside.broker.world().asked, [""; 0]);
         process.session.cancel("2", &by()).await.expect("it is the client's own");
@@ -413,5 +450,20 @@ fn an_order_that_was_seen_needs_no_book() {
         assert_eq!(outside.broker.world().order_books, before);
         assert!(process.session.order_to_change("2").await.expect("read").rows.is_empty());
         assert_eq!(outside.broker.world().order_books, before + 1);
+    });
+}
+
+#[test]
+fn what_an_event_does_not_say_of_an_order_is_read_in_the_book() {
+    run(|| async {
+        let outside = Outside::new();
+        let process = outside.process();
+        let of = |validity: &str| Order { validity: validity.to_owned(), ..order("1", "mark") };
+        outside.broker.world().book = vec![of("")];
+        process.session.order_book().await.expect("a token");
+        until("the first reading", || outside.broker.world().order_books > 1).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        outside.broker.world().book = vec![of("GTD")];
+        assert_eq!(process.session.order_to_change("1").await.expect("read").rows[0].validity, "GTD");
     });
 }

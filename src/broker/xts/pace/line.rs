@@ -31,7 +31,25 @@ struct Lane {
 #[derive(Debug)]
 struct Limit {
     window: Window,
-    paused: Option<Instant>,
+    paused: Option<Pause>,
+}
+
+/// Until when the broker has asked for quiet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pause {
+    pub(super) until: Instant,
+    /// The same for what takes back or closes.
+    pub(super) closing_until: Instant,
+}
+
+impl Pause {
+    fn longer(self, other: Option<Self>) -> Self {
+        let Some(other) = other else { return self };
+        Self {
+            until: self.until.max(other.until),
+            closing_until: self.closing_until.max(other.closing_until),
+        }
+    }
 }
 
 /// What a waiter shall do.
@@ -51,10 +69,10 @@ pub(super) struct Line {
     /// By what the broker counts a lane as.
     limits: BTreeMap<Path, Limit>,
     all: Window,
-    all_paused: Option<Instant>,
+    all_paused: Option<Pause>,
     /// Whether a call that nothing else may start beside is under way: on the usual way, on that of
-    /// orders, and on that of what takes back or closes.
-    busy: [bool; 3],
+    /// orders, on that of what takes back or closes, and on that of hostlookup.
+    busy: [bool; 4],
     orders_apart: bool,
     max: usize,
     waiting: usize,
@@ -71,7 +89,7 @@ impl Line {
             limits: limits.collect(),
             all,
             all_paused: None,
-            busy: [false; 3],
+            busy: [false; 4],
             orders_apart,
             max,
             waiting: 0,
@@ -97,23 +115,26 @@ impl Line {
 
     /// A placing that hangs must not keep its own cancellation waiting.
     const fn way(&self, path: Path) -> usize {
-        match (self.orders_apart, path.is_closing(), path.is_urgent()) {
-            (true, true, _) => 2,
-            (true, false, true) => 1,
+        match (self.orders_apart, path) {
+            (true, Path::Host) => 3,
+            (true, _) if path.is_closing() => 2,
+            (true, _) if path.is_urgent() => 1,
             _ => 0,
         }
     }
 
-    /// Whom a limit or a pause of everything concerns: all but the session itself.
+    /// Whom a limit or a pause of everything concerns: all but the session itself, and where it is.
     const fn is_counted(path: Path) -> bool {
-        !matches!(path, Path::Session)
+        !matches!(path, Path::Session | Path::Host)
     }
 
     pub(super) fn paused_until(&self, path: Path) -> Option<Instant> {
         if !Self::is_counted(path) {
             return None;
         }
-        self.limits.get(&path.counted_as()).and_then(|limit| limit.paused).max(self.all_paused)
+        let until = |pause: Pause| if path.is_closing() { pause.closing_until } else { pause.until };
+        let own = self.limits.get(&path.counted_as()).and_then(|limit| limit.paused);
+        own.map(until).max(self.all_paused.map(until))
     }
 
     /// Takes a place; `None` if the line is full.
@@ -134,7 +155,7 @@ impl Line {
             return Outcome::Later;
         }
         match self.next(self.way(path), now) {
-            Some(next) if next == path => match self.rival(path) {
+            Some(next) if next == path => match self.rival(path, now) {
                 None => {
                     self.go(path, now);
                     Outcome::Go
@@ -157,8 +178,8 @@ impl Line {
     }
 
     /// A lane on another way that the broker counts with this one, and that has waited longer: what there is room
-    /// for goes to them by turns, too. It can go at once, since its limit is the same and its way is free.
-    fn rival(&self, path: Path) -> Option<Path> {
+    /// for goes to them by turns, too. It can go at once, since its limit is the same, its way is free, and no longer pause keeps it.
+    fn rival(&self, path: Path, now: Instant) -> Option<Path> {
         let mine = self.lanes.get(&path).map_or(0, |lane| lane.last);
         let rivals = self.lanes.iter().filter(|(other, lane)| {
             **other != path
@@ -167,6 +188,7 @@ impl Line {
                 && !self.busy[self.way(**other)]
                 && !lane.waiters.is_empty()
                 && lane.last < mine
+                && self.paused_until(**other).is_none_or(|until| until <= now)
         });
         rivals.map(|(other, _)| *other).next()
     }
@@ -236,13 +258,13 @@ impl Line {
         self.wake_all();
     }
 
-    /// Lets no call of a lane, nor of those counted with it (`None`: no call at all), start before `until`.
-    pub(super) fn pause(&mut self, path: Option<Path>, until: Instant) {
+    /// Lets no call of a lane, nor of those counted with it (`None`: no call at all), start before its end.
+    pub(super) fn pause(&mut self, path: Option<Path>, pause: Pause) {
         let paused = match path {
             Some(path) => &mut self.limit(path).paused,
             None => &mut self.all_paused,
         };
-        *paused = (*paused).max(Some(until));
+        *paused = Some(pause.longer(*paused));
     }
 
     fn wake(&self, path: Path) {

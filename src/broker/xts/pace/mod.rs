@@ -1,7 +1,7 @@
 //! The queue that every REST call of one product goes through, so that the broker's rates are
 //! never exceeded. Not how many calls there may be in a day, and not the calls themselves.
 //!
-//! One call is under way at a time; calls about orders have a way of their own, so that none
+//! One call is under way at a time; hostlookup and calls about orders have ways of their own, so that none
 //! waits for a slow book, and what takes orders back or closes positions has another, so that
 //! none of it waits for an order that is not answered. Where several kinds of calls may go, the one that went longest ago
 //! does: hundreds of quotes do not keep one call for funds waiting.
@@ -19,11 +19,15 @@ use tokio::time::{Instant, sleep_until};
 use crate::broker::Error;
 
 use super::settings::Settings;
-use line::{Line, Outcome};
+use line::{Line, Outcome, Pause};
 use window::Window;
 
 /// The broker asks for at least this much when it says that there were too many requests.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest that what takes back or closes is held up by it: the worst that comes of asking too early is another
+/// refusal.
+const MOST_PAUSE_OF_CLOSING: Duration = Duration::from_secs(2);
 
 /// The kinds of calls that a broker counts apart.
 ///
@@ -31,8 +35,10 @@ const LEAST_PAUSE: Duration = Duration::from_secs(1);
 /// clients are seen to keep to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Path {
-    /// Logins, logouts, hostlookup: rare, and governed by who logs in.
+    /// Logins, logouts: rare, and governed by who logs in.
     Session,
+    /// Hostlookup: what orders go by must not wait for a book.
+    Host,
     /// Placing and changing.
     Orders,
     /// Cancelling, counted with placing and changing.
@@ -182,11 +188,12 @@ impl Queue {
 
     /// Heeds the broker's word that there were too many requests on a path.
     pub(super) fn pause(&self, path: Path, retry_after: Option<Duration>) {
-        if path == Path::Session {
+        if matches!(path, Path::Session | Path::Host) {
             return;
         }
-        let until = Instant::now() + retry_after.unwrap_or_default().max(LEAST_PAUSE);
-        self.line().pause(if self.pauses_all { None } else { Some(path) }, until);
+        let (now, pause) = (Instant::now(), retry_after.unwrap_or_default().max(LEAST_PAUSE));
+        let pause = Pause { until: now + pause, closing_until: now + pause.min(MOST_PAUSE_OF_CLOSING) };
+        self.line().pause(if self.pauses_all { None } else { Some(path) }, pause);
     }
 
     #[cfg(test)]

@@ -116,6 +116,15 @@ async fn an_order_waits_for_no_book_and_goes_first_where_it_must_share() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn hostlookup_waits_for_no_book_that_hangs() {
+    let queue = Queue::interactive(&patient());
+    let _hangs = queue.turn(Path::Positions, true, queue.deadline(Path::Positions)).await.unwrap();
+    let now = Instant::now();
+    drop(queue.turn(Path::Host, true, queue.deadline(Path::Host)).await.unwrap());
+    assert_eq!(now.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_takes_back_or_closes_waits_for_no_order_that_hangs() {
     let closing = [Path::Cancel, Path::SquareOff, Path::CancelAll];
     let queue = Queue::interactive(&patient());
@@ -148,9 +157,34 @@ async fn cancellations_count_with_orders_and_take_turns_with_them() {
     assert!(most_in_a_second(&log, &[Path::Orders, Path::Cancel]) <= 10);
     let last_cancel = log.iter().rposition(|(path, _)| *path == Path::Cancel).unwrap();
     assert!(last_cancel < 45, "orders let cancellations go between: {last_cancel}");
-    // A pause that the broker asks for after one holds for the other.
-    queue.pause(Path::Orders, Some(600 * SECOND));
-    assert!(queue.turn(Path::Cancel, true, queue.deadline(Path::Cancel)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_orders_keeps_cancellations_a_moment_only() {
+    let queue = Queue::interactive(&patient());
+    // One has gone, so that the order that waits has waited longer.
+    drop(queue.turn(Path::Cancel, true, queue.deadline(Path::Cancel)).await.unwrap());
+    advance(2 * SECOND).await;
+    let begin = Instant::now();
+    queue.pause(Path::Orders, Some(200 * SECOND));
+    let order = queue.turn(Path::Orders, true, queue.deadline(Path::Orders));
+    let cancels = async {
+        for _ in 0..3 {
+            drop(queue.turn(Path::Cancel, true, queue.deadline(Path::Cancel)).await.unwrap());
+        }
+        begin.elapsed()
+    };
+    let (order, cancelled) = tokio::join!(order, cancels);
+    drop(order.unwrap());
+    assert_eq!((cancelled, begin.elapsed()), (2 * SECOND, 200 * SECOND));
+    // The same of a pause that a cancellation was asked for; a shorter one does not end it.
+    queue.pause(Path::Cancel, Some(600 * SECOND));
+    queue.pause(Path::Cancel, None);
+    let begin = Instant::now();
+    drop(queue.turn(Path::Cancel, true, queue.deadline(Path::Cancel)).await.unwrap());
+    assert_eq!(begin.elapsed(), 2 * SECOND);
+    let refused = queue.turn(Path::Orders, true, queue.deadline(Path::Orders)).await.unwrap_err();
+    assert_eq!(refused.retry_after(), Some(598 * SECOND));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,8 @@
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::broker::{Broker, Class, Error};
 use crate::market::{
@@ -9,6 +10,7 @@ use crate::market::{
     Segment, Side, SquareOff, SquareOffSize,
 };
 
+use super::super::LoginKind;
 use super::books::of;
 use super::server::Server;
 use super::*;
@@ -282,4 +284,79 @@ async fn an_order_that_is_late_is_not_sent_and_a_cancellation_waits_for_none() {
         lines,
         ["POST /interactive/orders", "DELETE /interactive/orders", "PUT /interactive/portfolio/squareoff"]
     );
+}
+
+/// A clock that goes on by a minute between two looks, as after a machine's sleep.
+#[derive(Debug)]
+struct Slept(AtomicU32);
+
+impl Clock for Slept {
+    fn now(&self) -> UnixNanos {
+        NOW.plus(Duration::from_mins(u64::from(self.0.fetch_add(1, Ordering::Relaxed))))
+    }
+}
+
+#[tokio::test]
+async fn what_has_slept_through_its_time_is_not_sent() {
+    let server = Server::start(|_| (200, PLACED.to_owned())).await;
+    let clock = Arc::new(Slept(AtomicU32::new(0)));
+    let broker = XtsBroker::new(settings(server.address), credentials(), "default", clock).unwrap();
+    let soon = Instant::now() + Duration::from_secs(50);
+    for refused in [
+        broker.place(&of(true), soon, &order()).await.map(drop),
+        broker.modify(&of(true), soon, &change()).await,
+    ] {
+        assert!(matches!(refused, Err(Error::NotSent(_))), "{refused:?}");
+    }
+    broker.cancel(&of(true), "1100012345", "abc123").await.unwrap();
+    let in_time = Instant::now() + Duration::from_mins(5);
+    broker.place(&of(true), in_time, &order()).await.unwrap();
+    assert_eq!(server.seen().len(), 2);
+}
+
+const LOOKED_UP: &str = r#"{"type":true,"result":{"uniqueKey":"q8Zk","connectionString":"/7hostlookup"}}"#;
+
+#[tokio::test]
+async fn an_order_is_not_sent_late_because_hostlookup_hangs() {
+    let server = Server::start(|_| (0, String::new())).await;
+    let patient =
+        Settings { login: LoginKind::Hostlookup, request_timeout_ms: 60_000, ..settings(server.address) };
+    let (broker, token, order) = (broker(patient), of(true), order());
+    let late = Instant::now() + Duration::from_millis(100);
+    let both = async { tokio::join!(broker.place(&token, late, &order), broker.place(&token, late, &order)) };
+    let (one, two) = timeout(Duration::from_secs(30), both).await.expect("nobody waits for hostlookup");
+    for refused in [one, two] {
+        assert!(matches!(refused, Err(Error::NotSent(_))), "{refused:?}");
+    }
+    assert!(server.lines().iter().all(|line| line == "POST /hostlookup"));
+}
+
+#[tokio::test]
+async fn the_place_of_before_stands_until_hostlookup_names_another() {
+    for fails in [500, 0] {
+        let asked = AtomicU32::new(0);
+        let server = Server::start(move |seen| match seen.line.as_str() {
+            "POST /hostlookup" if asked.fetch_add(1, Ordering::Relaxed) == 0 => (200, LOOKED_UP.to_owned()),
+            "POST /hostlookup" => (fails, String::new()),
+            line if line.starts_with("POST") => (404, HTML.to_owned()),
+            _ => (200, PLACED.to_owned()),
+        })
+        .await;
+        let looked_up = Settings { login: LoginKind::Hostlookup, ..settings(server.address) };
+        let (broker, token) = (broker(looked_up), of(true));
+        assert!(broker.place(&token, soon(), &order()).await.is_err());
+        for _ in 0..2 {
+            broker.cancel(&token, "1100012345", "").await.unwrap();
+        }
+        assert_eq!(
+            server.lines(),
+            [
+                "POST /hostlookup",
+                "POST /7interactive/orders",
+                "POST /hostlookup",
+                "DELETE /7interactive/orders?appOrderID=1100012345",
+                "DELETE /7interactive/orders?appOrderID=1100012345"
+            ]
+        );
+    }
 }

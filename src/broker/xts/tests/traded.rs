@@ -1,5 +1,7 @@
 //! Which rows of a dealer's books may be acted on, and when that cannot be told.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::broker::{Broker, Class, Error};
@@ -27,6 +29,14 @@ fn positions(rows: &[(&str, i64)]) -> (u16, String) {
     };
     answer["result"]["positionList"] = rows.iter().map(row).collect();
     (200, answer.to_string())
+}
+
+fn of_several() -> Token {
+    let facts = AccountFacts {
+        client_codes: vec!["ABC123".to_owned(), "ABC124".to_owned()],
+        ..AccountFacts::clone(&of(false).facts)
+    };
+    Token { facts: Arc::new(facts), ..of(false) }
 }
 
 fn refused() -> (u16, String) {
@@ -69,26 +79,48 @@ async fn a_dealers_positions_are_those_of_the_client_that_orders_go_to() {
 #[tokio::test]
 async fn where_the_book_cannot_be_had_nobody_takes_it_for_empty() {
     let only_plain = |seen: &Seen| if seen.line.contains("dealer") { refused() } else { positions(&[]) };
+    let part = |seen: &Seen| {
+        if seen.line.contains("dealer") { refused() } else { positions(&[("ABC123", 4)]) }
+    };
     for (answered, class) in [
         (of_dealer(|_| refused()).await, Class::Refused),
         (of_dealer(|_| nowhere()).await, Class::Transient),
         // A dealer's plain book may be empty whatever he has.
         (of_dealer(only_plain).await, Class::Refused),
+        // Nor need it be whole where it is not.
+        (of_dealer(part).await, Class::Refused),
         (of_dealer(|_| positions(&[("SOMEBODY", 5)])).await, Class::NeedsOperator),
+        (of_dealer(|_| positions(&[("ABC123A02", 5)])).await, Class::NeedsOperator),
         (of_dealer(|_| (429, String::new())).await, Class::Transient),
     ] {
         assert_eq!(answered.unwrap_err().class(), class);
     }
     // Which of several clients is not guessed, and nothing is asked.
     let server = Server::start(|_| positions(&[("ABC123", 5)])).await;
-    let facts = AccountFacts {
-        client_codes: vec!["ABC123".to_owned(), "ABC124".to_owned()],
-        ..AccountFacts::clone(&of(false).facts)
-    };
-    let several = Token { facts: Arc::new(facts), ..of(false) };
-    let answered = traded(&broker(settings(server.address)), &several).await;
+    let answered = traded(&broker(settings(server.address)), &of_several()).await;
     assert_eq!(answered.unwrap_err().class(), Class::NeedsOperator);
+    // What is sent says it itself, and not that the order is of somebody else.
+    let broker = broker(settings(server.address));
+    assert!(broker.trades_for(&of_several(), "ABC124"));
+    assert_eq!(
+        broker.cancel(&of_several(), "1100012345", "").await.unwrap_err().class(),
+        Class::NeedsOperator
+    );
     assert!(server.seen().is_empty());
+}
+
+#[tokio::test]
+async fn the_dealers_own_book_is_asked_first_whatever_another_has_brought() {
+    let asked = AtomicUsize::new(0);
+    let server = Server::start(move |seen| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 => nowhere(),
+        _ if seen.line.contains("dealer") => positions(&[("ABC123", 10)]),
+        _ => positions(&[("ABC123", 4)]),
+    })
+    .await;
+    let (broker, token) = (broker(settings(server.address)), of(false));
+    assert_eq!(traded(&broker, &token).await.unwrap(), [4]);
+    assert_eq!(traded(&broker, &token).await.unwrap(), [10]);
 }
 
 #[tokio::test]
@@ -119,13 +151,11 @@ async fn rows_that_cannot_be_read_are_counted() {
         assert_eq!((listing.rows.len(), listing.unreadable), (1, 1));
     }
     // Others' rows among them do not make it whole.
-    let mut answer: Value = serde_json::from_str(&positions(&[("ABC123A02", 1), ("ABC123", 1)]).1).unwrap();
+    let mut answer: Value = serde_json::from_str(&positions(&[("ABC124", 1), ("ABC123", 1)]).1).unwrap();
     answer["result"]["positionList"][1]["Quantity"] = json!("ten");
     let server = Server::start(move |_| (200, answer.to_string())).await;
-    let listing = super::broker(settings(server.address))
-        .traded_positions(&of(false), PositionView::Net)
-        .await
-        .unwrap();
+    let named = Settings { client_id: "ABC123".to_owned(), ..settings(server.address) };
+    let listing = super::broker(named).traded_positions(&of_several(), PositionView::Net).await.unwrap();
     assert_eq!((listing.rows.len(), listing.unreadable), (0, 1));
 }
 
@@ -137,9 +167,12 @@ async fn an_investor_acts_on_what_he_is_shown() {
     })
     .await;
     assert_eq!(traded(&broker(settings(server.address)), &of(true)).await.unwrap(), [10, 3]);
-    let server = Server::start(|_| positions(&[("ONE", 10), ("TWO", 3)])).await;
-    let answered = traded(&broker(settings(server.address)), &of(true)).await;
-    assert_eq!(answered.unwrap_err().class(), Class::NeedsOperator);
+    for rows in [[("ONE", 10), ("TWO", 3)], [("ABC123", 10), ("MCX123", 3)]] {
+        let server = Server::start(move |_| positions(&rows)).await;
+        let answered = traded(&broker(settings(server.address)), &of(true)).await.unwrap_err();
+        assert_eq!(answered.class(), Class::NeedsOperator);
+        assert!(!answered.to_string().contains("client_id"), "it does not count for him: {answered}");
+    }
     let server = Server::start(|_| positions(&[])).await;
     assert_eq!(traded(&broker(settings(server.address)), &of(true)).await.unwrap(), [0_i64; 0]);
 }

@@ -116,18 +116,28 @@ fn member(name: &str) -> Value {
 }
 
 /// Every status that an error can have, and when it has it.
-const ERRORS: [(&str, &str); 9] = [
+const ERRORS: [(&str, &str); 10] = [
     ("400", "What was asked for cannot be, or the broker refused it, in its words."),
     ("403", "The key is wrong or lacks the scope, or there is no broker session, or it is switched off."),
     ("404", "There is no such thing."),
+    (
+        "409",
+        "Orders before this one are not done with, and nothing was sent; or a part was done, and the body lists what was and what was not.",
+    ),
     ("413", "The body is too long."),
     (
         "429",
         "Too many requests, here or to the broker; nothing was done. `Retry-After` says when to try again, if known.",
     ),
     ("500", "An internal failure."),
-    ("502", "The broker could not be reached, or did not answer; nothing was changed."),
-    ("503", "The instrument list is not loaded yet."),
+    (
+        "502",
+        "The broker did not answer, or not so that it could be understood; a request that changes something changed nothing.",
+    ),
+    (
+        "503",
+        "The instrument list is not loaded yet, or the broker could not be told of it; nothing was sent.",
+    ),
     ("504", "The broker did not say whether it was done; `outcome` is `unknown`."),
 ];
 
@@ -192,6 +202,31 @@ fn ticker() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::UnixNanos;
+    use crate::gateway::control::DeskError;
+    use crate::gateway::http::openalgo::asked::Failed;
+
+    #[test]
+    fn every_status_of_an_order_is_described() {
+        let text = String::new;
+        let (unique_id, sent_at) = (text(), UnixNanos::ZERO);
+        for error in [
+            DeskError::NoAccount(text()),
+            DeskError::WhichAccount(Vec::new()),
+            DeskError::NotConfigured(text()),
+            DeskError::NoSession(text()),
+            DeskError::Refused(text()),
+            DeskError::Busy { message: text(), retry_after: None },
+            DeskError::Failed(text()),
+            DeskError::NotSent(text()),
+            DeskError::Unclear { message: text(), unique_id, sent_at },
+        ] {
+            let status = Failed::from(error).status.to_string();
+            assert!(ERRORS.iter().any(|(known, _)| *known == status), "{status}");
+        }
+        // Of what waits for other orders, or was done in part.
+        assert!(ERRORS.iter().any(|(known, _)| *known == "409"));
+    }
 
     #[test]
     fn every_endpoint_and_every_member_is_described() {

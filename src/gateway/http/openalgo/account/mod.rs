@@ -133,6 +133,7 @@ async fn orderstatus(asked: &Asked) -> Result<Reply, Failed> {
     Ok(Reply::data(&row))
 }
 
+/// Of the client that orders go to, since it is what strategies trade by.
 async fn openposition(asked: &Asked) -> Result<Reply, Failed> {
     let mut fields = Fields::of(&asked.body);
     fields.text("strategy");
@@ -140,7 +141,7 @@ async fn openposition(asked: &Asked) -> Result<Reply, Failed> {
     let product = fields.product("product", true);
     fields.finish()?;
     let master = asked.master()?;
-    let book = asked.desk.positions(asked.account()?, PositionView::Net).await?;
+    let book = asked.desk.traded_positions(asked.account()?, PositionView::Net).await?;
     let mut matching = book
         .rows
         .iter()
@@ -154,19 +155,15 @@ async fn openposition(asked: &Asked) -> Result<Reply, Failed> {
         // A slip of the pen must not read as "nothing is held".
         return Err(Failed::bad(format!("Symbol '{symbol}' not found for exchange '{exchange}'.")));
     }
-    if matching.peek().is_none() && !book.is_whole() {
+    if !book.is_whole() {
         // Strategies act on the answer, which is nothing but one figure.
-        let what = "the position may be among them";
+        let what = "the position, or a part of it, may be among them";
         return Err(Failed::unreadable(book.unreadable, "positions", what));
     }
     let quantity = matching.try_fold(0_i64, |sum, position| sum.checked_add(position.quantity));
     let quantity =
         quantity.ok_or_else(|| Failed::new(502, "the broker's positions are beyond all reason"))?;
-    let mut body = json!({"status": "success", "quantity": quantity});
-    if !book.is_whole() {
-        body["unreadable_rows"] = json!(book.unreadable);
-    }
-    Ok(Reply::new(200, &body))
+    Ok(Reply::new(200, &json!({"status": "success", "quantity": quantity})))
 }
 
 /// XTS has no call that computes a margin, and a guess would be taken for the broker's word.

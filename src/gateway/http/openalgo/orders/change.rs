@@ -28,12 +28,16 @@ pub(super) async fn modify(asked: &Asked) -> Result<Reply, Failed> {
     };
     check_symbol(&master, &order, &exchange, &symbol)?;
     check_lot(&master, order.instrument, quantity)?;
+    if order.validity.is_empty() {
+        let why = "the broker's order book does not say how long it stands (validity), and a change must; nothing was sent";
+        return Err(Failed::new(502, format!("order {id}: {why}")));
+    }
     let change = OrderChange {
         id: id.clone(),
         kind: terms.kind,
         product: terms.product,
         // OpenAlgo's request has no word for it: it stays as it is.
-        validity: if order.validity.is_empty() { "DAY".to_owned() } else { order.validity },
+        validity: order.validity,
         quantity,
         disclosed: terms.disclosed,
         price: terms.price,

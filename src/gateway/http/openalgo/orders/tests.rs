@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::fake::{Books, FakeDesk, order_body, refused, unclear};
 use crate::gateway::control::DeskError;
 use crate::market::{NewOrder, Order, OrderKind, OrderStatus, Side};
-use crate::protocol::openalgo::rest::fixtures::{NIFTY_PUT, RELIANCE, UNKNOWN, order, position, price};
+use crate::protocol::openalgo::rest::fixtures::{AT, NIFTY_PUT, RELIANCE, UNKNOWN, order, position, price};
 
 fn placed(desk: &FakeDesk) -> Vec<NewOrder> {
     let books = desk.books.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,12 +187,7 @@ async fn an_order_is_changed_and_taken_back() {
 
 #[tokio::test]
 async fn a_change_is_of_the_order_that_is_named_and_of_no_other() {
-    let put = || {
-        standing(|order| {
-            order.instrument = NIFTY_PUT;
-            order.validity = String::new();
-        })
-    };
+    let put = || standing(|order| order.instrument = NIFTY_PUT);
     let named = json!({"symbol": "NIFTY17FEB2625700PE", "exchange": "NFO", "quantity": 130});
     let of_lot = |quantity: i64| {
         let mut named = named.clone();
@@ -211,6 +206,13 @@ async fn a_change_is_of_the_order_that_is_named_and_of_no_other() {
         ),
         (standing(|_| ()), json!({"symbol": "NOPE"}), 400, "Symbol 'NOPE' not found for exchange 'NSE'."),
         (standing(|_| ()), json!({"orderid": "7"}), 404, "Order 7 not found; nothing was sent"),
+        // What stands until the evening is not made of what may stand for weeks.
+        (
+            standing(|order| order.validity = String::new()),
+            json!({}),
+            502,
+            "order 1100012345: the broker's order book does not say how long it stands (validity), and a change must; nothing was sent",
+        ),
         (
             Books { client: "OTHER", ..standing(|_| ()) },
             json!({}),
@@ -415,7 +417,26 @@ async fn a_position_that_has_not_moved_is_not_acted_on() {
     // The position book lags behind.
     desk.books.lock().unwrap().positions.clear();
     assert_eq!(desk.ask("placesmartorder", body()).await.0, 409);
+    // However long: nothing has brought it back.
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    assert_eq!(desk.ask("placesmartorder", body()).await.0, 409);
+    desk.books.lock().unwrap().orders[0].updated_at = Some(AT);
+    let sold = |filled: i64, age: u64| {
+        let mut order = order("9", OrderStatus::Filled);
+        (order.side, order.instrument, order.filled) = (Side::Sell, RELIANCE, filled);
+        order.updated_at = Some(AT.minus(Duration::from_secs(age)));
+        order
+    };
+    for (filled, age) in [(49, 0), (50, 1)] {
+        desk.books.lock().unwrap().orders.push(sold(filled, age));
+        assert_eq!(desk.ask("placesmartorder", body()).await.0, 409, "{filled} {age}");
+        desk.books.lock().unwrap().orders.pop();
+    }
     assert_eq!(placed(&desk).len(), 1);
+    // A stop has sold as much since.
+    desk.books.lock().unwrap().orders.push(sold(50, 0));
+    assert_eq!(desk.ask("placesmartorder", body()).await.0, 200);
+    assert_eq!(placed(&desk).len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -431,6 +452,7 @@ async fn one_that_waits_keeps_no_other_position_open() {
     assert_eq!(desk.ask("placesmartorder", order_body(&smart)).await.0, 200);
     let (status, body) = desk.ask("closeposition", json!({"strategy": "S"})).await;
     assert_eq!(status, 409, "{body}");
+    assert!(body["message"].as_str().unwrap().starts_with("1 of 2 positions were not closed"), "{body}");
     assert_eq!(sizes(&desk)[1..], [(Side::Sell, 40)], "rows of one position are one");
     assert_eq!((body["orders"][0]["symbol"].as_str(), &body["orders"][1]), (Some("RELIANCE"), &Value::Null));
     assert!(body["failures"][0]["message"].as_str().unwrap().contains("still stands"), "{body}");
@@ -590,10 +612,19 @@ async fn positions_are_closed_with_their_opposite() {
 
     let desk = FakeDesk::new(Books { positions: book(), ..failing([Ok(()), Err(refused())]) });
     let (status, body) = desk.ask("closeposition", json!({"strategy": "S"})).await;
-    assert_eq!((status, &body["status"]), (400, &json!("error")));
+    assert_eq!((status, &body["status"]), (409, &json!("error")), "some were closed");
     let said = "1 of 3 positions were not closed: NIFTY17FEB2625700PE (MIS): RMS: margin exceeds";
     assert_eq!(body["message"], said);
     assert_eq!(body["orders"].as_array().unwrap().len(), 2);
+    for (outcomes, expected, outcome) in [
+        (vec![Err(refused()), Err(refused()), Err(refused())], 400, Value::Null),
+        (vec![Err(refused()), Err(unclear())], 504, json!("unknown")),
+        (vec![Ok(()), Err(unclear())], 409, json!("unknown")),
+    ] {
+        let desk = FakeDesk::new(Books { positions: book(), ..failing(outcomes) });
+        let (status, body) = desk.ask("closeposition", json!({"strategy": "S"})).await;
+        assert_eq!((status, &body["outcome"]), (expected, &outcome), "{body}");
+    }
 
     // One symbol means one symbol.
     let desk = FakeDesk::new(Books { positions: book(), ..Books::default() });

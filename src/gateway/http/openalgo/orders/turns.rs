@@ -28,7 +28,7 @@ const PRODUCTS: [&str; 6] = ["MIS", "NRML", "CNC", "CO", "BO", "MTF"];
 /// Looks at the books for what the last order has become.
 const LOOKS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(500);
-/// After this, an order that is in no book is taken for one that never was: one that the broker has acknowledged,
+/// After this, a position that others have brought back to where it was counts as it is, and an order that is in no book is taken for one that never was: one that the broker has acknowledged,
 /// and one of which it did not say what became.
 const GRACE: Duration = Duration::from_mins(1);
 const UNCLEAR_GRACE: Duration = Duration::from_mins(5);
@@ -52,7 +52,6 @@ struct Sent {
     unique_id: String,
     /// The position before it.
     before: i64,
-    side: Side,
     /// When its outcome, or that it has none, was known.
     at: Instant,
 }
@@ -183,7 +182,7 @@ pub(super) async fn close_positions(asked: &Asked) -> Result<Reply, Failed> {
             }
         }
     }
-    let Some(status) = first_status else {
+    let Some(first_status) = first_status else {
         let body =
             json!({"status": "success", "message": "All Open Positions Squared Off", "orders": closed});
         return Ok(Reply::new(200, &body));
@@ -198,8 +197,18 @@ pub(super) async fn close_positions(asked: &Asked) -> Result<Reply, Failed> {
         names.len() + closed.len(),
         names.join("; ")
     );
-    let failed = Failed::new(status, message);
-    Err(failed.with("orders", closed).with("failures", failures))
+    let is_unclear = failures.iter().any(|failure| failure["outcome"] == "unknown");
+    let status = match (closed.is_empty(), is_unclear) {
+        // The statuses of single orders say that nothing was done, and some clients repeat a request by itself.
+        (false, _) => 409,
+        (true, true) => 504,
+        (true, false) => first_status,
+    };
+    let mut failed = Failed::new(status, message).with("orders", closed).with("failures", failures);
+    if is_unclear {
+        failed = failed.with("outcome", "unknown");
+    }
+    Err(failed)
 }
 
 fn text(value: &Value) -> &str {
@@ -273,8 +282,8 @@ async fn send(
     order: NewOrder,
     strategy: &str,
 ) -> Result<String, Failed> {
-    let (side, by) = (order.side, asked.placer(strategy));
-    let mut sent = Sent { id: None, unique_id: String::new(), before, side, at: Instant::now() };
+    let by = asked.placer(strategy);
+    let mut sent = Sent { id: None, unique_id: String::new(), before, at: Instant::now() };
     match asked.desk.place(asked.account()?, order, &by).await {
         Ok(id) => {
             sent.id = Some(id.clone());
@@ -368,12 +377,31 @@ impl Sent {
                 order.id
             ));
         }
-        let filled = if self.side == Side::Buy { order.filled } else { order.filled.saturating_neg() };
-        let shows = self.before.checked_add(filled) == Some(size);
-        let is_unmoved = filled != 0 && size == self.before && self.at.elapsed() < GRACE;
-        (!shows && (!last || is_unmoved))
-            .then(|| "the position does not show the last order yet; nothing was sent".to_owned())
+        let shows = self.before.checked_add(signed(order)) == Some(size);
+        let is_unmoved = order.filled != 0 && size == self.before;
+        let is_in_doubt = is_unmoved && (self.at.elapsed() < GRACE || !is_undone(order, orders));
+        (!shows && (!last || is_in_doubt)).then(|| {
+            format!("the position does not show yet what order {} has filled; nothing was sent", order.id)
+        })
     }
+}
+
+/// What an order has done to its position.
+fn signed(order: &Order) -> i64 {
+    if order.side == Side::Buy { order.filled } else { order.filled.saturating_neg() }
+}
+
+/// Whether later orders have brought the position back by as much. Without them, one that has not moved is not the
+/// one that the order went into, however long ago that was.
+fn is_undone(order: &Order, orders: &Listing<Order>) -> bool {
+    let later = orders.rows.iter().filter(|other| {
+        other.id != order.id
+            && other.instrument == order.instrument
+            && other.product == order.product
+            && other.updated_at >= order.updated_at
+    });
+    let by = later.fold(0_i64, |sum, other| sum.saturating_add(signed(other)));
+    by.signum() == -signed(order).signum() && by.unsigned_abs() >= order.filled.unsigned_abs()
 }
 
 /// The size of a position; brokers may show it in several rows.
