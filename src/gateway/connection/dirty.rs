@@ -39,6 +39,12 @@ impl Dirty {
         true
     }
 
+    /// Whether a topic is in it.
+    pub(crate) fn contains(&self, topic: TopicId) -> bool {
+        let (word, bit) = place(topic);
+        self.bits.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
     /// Takes the next topic out, going round.
     pub(crate) fn pop(&mut self) -> Option<TopicId> {
         if self.count == 0 {
@@ -121,6 +127,7 @@ mod tests {
         fn behaves_like_a_set(steps in proptest::collection::vec((0..3_u8, 0..300_u32), 0..200)) {
             let (mut dirty, mut model) = (Dirty::default(), BTreeSet::new());
             for (what, topic) in steps {
+                prop_assert_eq!(dirty.contains(TopicId(topic)), model.contains(&topic));
                 match what {
                     0 => prop_assert_eq!(dirty.insert(TopicId(topic)), !model.insert(topic)),
                     1 => prop_assert_eq!(dirty.remove(TopicId(topic)), model.remove(&topic)),

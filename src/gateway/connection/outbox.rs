@@ -138,13 +138,41 @@ impl Outbox {
         self.queue.push_torn(bytes);
     }
 
-    /// Queues a frame of a topic: the latest upon subscribing, or one that the socket did not take.
+    /// Whether a latest frame so long may wait although it is promised. The frames behind it must have
+    /// room too.
+    pub(crate) fn has_room_for_latest(&self, len: usize, limit: usize) -> bool {
+        self.waiting() + len <= limit / 2
+    }
+
+    /// Whether the latest frame of a topic leaves as soon as the socket takes it.
+    pub(crate) fn owes(&self, topic: TopicId) -> bool {
+        self.dirty.as_ref().is_some_and(|dirty| dirty.contains(topic))
+    }
+
+    /// Queues the latest frame of a topic upon subscribing. Of a promised one that has no room now the
+    /// latest leaves later, and the promise begins with that: a long list ends nobody who subscribes it.
+    pub(crate) fn offer_latest(
+        &mut self,
+        topic: TopicId,
+        frame: &[u8],
+        terms: &Terms<'_>,
+        counts: &mut Counts,
+    ) {
+        if terms.is_promised(topic) && !self.overrun && !self.has_room_for_latest(frame.len(), terms.limit) {
+            self.conflate(topic, terms.now, counts);
+        } else {
+            self.offer(topic, frame, terms, counts);
+        }
+    }
+
+    /// Queues a frame of a topic that the socket did not take.
     pub(crate) fn offer(&mut self, topic: TopicId, frame: &[u8], terms: &Terms<'_>, counts: &mut Counts) {
         if self.overrun {
             // The connection ends; nothing behind the missing frame may be taken for complete.
             return;
         }
-        let is_promised = terms.is_promised(topic);
+        // Before what is owed of it has left, nothing of it is missing that was promised.
+        let is_promised = terms.is_promised(topic) && !self.owes(topic);
         if is_promised && self.waiting() + frame.len() > terms.limit {
             self.make_room(terms, counts);
         }
@@ -171,25 +199,9 @@ impl Outbox {
         }
     }
 
-    /// No frame of a topic may be missing from now on: what is owed of it is queued.
-    pub(crate) fn promise(
-        &mut self,
-        topic: TopicId,
-        source: &mut impl Source,
-        terms: &Terms<'_>,
-        counts: &mut Counts,
-    ) {
+    /// From now on some frames may not be missing: others give way to them.
+    pub(crate) fn promise(&mut self) {
         self.queue.start_index();
-        if self.dirty.as_mut().is_some_and(|dirty| dirty.remove(topic)) {
-            if let Some(skipped) = self.skips.as_mut().and_then(|skips| skips.take(topic)) {
-                self.queue.push_with(None, |out| source.notice(topic, &skipped, out));
-            }
-            let mut frame = Vec::new();
-            counts.throttled += u64::from(source.latest(topic, &mut frame));
-            if !frame.is_empty() {
-                self.offer(topic, &frame, terms, counts);
-            }
-        }
     }
 
     /// Every frame may be missing again.
