@@ -171,7 +171,9 @@ impl Topics {
         } else if let Ok(at) = row.paced.binary_search_by_key(&slot, |paced| paced.slot) {
             row.paced.remove(at);
             self.paced -= 1;
+            self.tidy();
         }
+        let row = &mut self.rows[topic.0 as usize];
         if !row.is_held()
             && let Some(key) = row.key.take()
         {
@@ -208,6 +210,7 @@ impl Topics {
                 let owed = row.paced.remove(at).sent(now);
                 row.holders.push(slot);
                 self.paced -= 1;
+                self.tidy();
                 owed
             }
             Ok(at) => {
@@ -229,10 +232,16 @@ impl Topics {
     }
 
     fn arm(&mut self, topic: TopicId, slot: u32) {
-        let Self { rows, due, paced, .. } = self;
+        let Self { rows, due, .. } = self;
         if let Some(paced) = rows[topic.0 as usize].paced(slot) {
             due.arm(topic, paced);
         }
+        self.tidy();
+    }
+
+    /// Whenever an entry of `due` may have become wrong.
+    fn tidy(&mut self) {
+        let Self { rows, due, paced, .. } = self;
         due.tidy(*paced, |topic, slot| rows.get_mut(topic.0 as usize)?.paced(slot)?.armed());
     }
 
@@ -240,6 +249,12 @@ impl Topics {
     pub(crate) fn sent(&mut self, topic: TopicId, slot: u32, now: Instant) -> bool {
         let Some(row) = self.rows.get_mut(topic.0 as usize) else { return false };
         row.paced(slot).is_some_and(|paced| paced.sent(now))
+    }
+
+    /// Frames that are noted to be held back, wrongly or not.
+    #[cfg(test)]
+    pub(crate) fn noted_due(&self) -> usize {
+        self.due.len()
     }
 
     /// When the next frame that is held back is due.

@@ -1,7 +1,7 @@
 //! What consumers that want every frame may rely on, case by case: that others cost them nothing, that
 //! a long list ends nobody, that nothing forgotten grows.
 
-use super::options::{EVERY, want};
+use super::options::{EVERY, every_ms, want};
 use super::*;
 use crate::protocol::openalgo::options::Delivery;
 
@@ -123,4 +123,37 @@ fn a_promise_that_follows_a_name_still_has_what_gives_way() {
         world.fanout.deliver([batch(&[frame], None)]);
     }
     assert!(world.fanout.take_overrun().is_empty());
+}
+
+#[test]
+fn who_takes_and_leaves_with_a_long_interval_fills_no_memory() {
+    let mut world = World::new(1 << 20, 1 << 24);
+    let (slot, _) = world.connect();
+    for _ in 0..1_000 {
+        for topic in 0..TOPICS {
+            want(&mut world, slot, topic, every_ms(3_600_000));
+        }
+        for _ in 0..2 {
+            let frames: Vec<_> = (0..TOPICS).map(|topic| world.frame(topic, 0)).collect();
+            world.fanout.deliver([batch(&frames, None)]);
+        }
+        world.fanout.now += std::time::Duration::from_millis(1);
+        world.fanout.drop_all(slot);
+        assert!(world.fanout.topics.noted_due() <= 1_024, "{}", world.fanout.topics.noted_due());
+    }
+    // The same where nobody leaves, but the interval comes and goes.
+    for _ in 0..1_000 {
+        for topic in 0..TOPICS {
+            want(&mut world, slot, topic, every_ms(3_600_000));
+        }
+        for _ in 0..2 {
+            let frames: Vec<_> = (0..TOPICS).map(|topic| world.frame(topic, 0)).collect();
+            world.fanout.deliver([batch(&frames, None)]);
+        }
+        world.fanout.now += std::time::Duration::from_millis(1);
+        for topic in 0..TOPICS {
+            want(&mut world, slot, topic, Delivery::default());
+        }
+        assert!(world.fanout.topics.noted_due() <= 1_024, "{}", world.fanout.topics.noted_due());
+    }
 }
