@@ -87,7 +87,7 @@ pub(crate) struct Skips(HashMap<TopicId, Skipped>);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Skipped {
     pub(crate) frames: u64,
-    /// When the first of them was put off.
+    /// When the first of them came.
     since: Instant,
     /// When the newest frame came.
     until: Instant,
@@ -101,11 +101,13 @@ impl Skipped {
 }
 
 impl Skips {
-    /// A frame of a topic was put off, in place of one before it if it `replaced` any.
-    pub(crate) fn note(&mut self, topic: TopicId, replaced: bool, now: Instant) {
-        let skipped = self.0.entry(topic).or_insert(Skipped { frames: 0, since: now, until: now });
+    /// A frame of a topic was put off, in place of one before it if it `replaced` any. It may have come
+    /// before others that were put off already.
+    pub(crate) fn note(&mut self, topic: TopicId, replaced: bool, came: Instant) {
+        let skipped = self.0.entry(topic).or_insert(Skipped { frames: 0, since: came, until: came });
         skipped.frames += u64::from(replaced);
-        skipped.until = now;
+        skipped.since = skipped.since.min(came);
+        skipped.until = skipped.until.max(came);
     }
 
     /// Forgets a topic; what was skipped of it, if anything was.

@@ -178,7 +178,7 @@ impl Outbox {
         }
         let fits = self.waiting() + frame.len() <= terms.limit;
         if fits && (is_promised || self.dirty.is_none()) {
-            self.queue.push(topic, frame);
+            self.queue.push(topic, frame, terms.now);
             counts.frames += 1;
             counts.bytes_copied += frame.len() as u64;
         } else if is_promised {
@@ -190,11 +190,11 @@ impl Outbox {
 
     /// Frames of topics that may be conflated are, so that others fit.
     fn make_room(&mut self, terms: &Terms<'_>, counts: &mut Counts) {
-        for topic in self.queue.evict(|topic| !terms.is_promised(topic)) {
+        for (topic, came) in self.queue.evict(|topic| !terms.is_promised(topic)) {
             counts.frames -= 1;
             // Of a topic that was left meanwhile nothing is owed.
             if terms.held.binary_search(&topic).is_ok() {
-                self.conflate(topic, terms.now, counts);
+                self.conflate(topic, came, counts);
             }
         }
     }
@@ -343,7 +343,7 @@ impl Outbox {
                     self.queue.push_with(None, |out| source.notice(topic, &skipped, out));
                 }
                 let counts = &mut sending.counts;
-                let len = self.queue.push_with(Some(topic), |out| {
+                let len = self.queue.push_with(Some((topic, source.now())), |out| {
                     counts.throttled += u64::from(source.latest(topic, out));
                 });
                 counts.frames += u64::from(len > 0);
@@ -465,7 +465,7 @@ impl Outbox {
             rest = Rest { runs: others, sent: 0 };
             let bytes = turn.bytes(run);
             if self.dirty.is_none() && self.waiting() + bytes.len() <= terms.limit && !self.overrun {
-                self.queue.push_run(turn, run);
+                self.queue.push_run(turn, run, terms.now);
                 counts.bytes_copied += bytes.len() as u64;
                 continue;
             }
@@ -479,11 +479,11 @@ impl Outbox {
         }
     }
 
-    fn conflate(&mut self, topic: TopicId, now: Instant, counts: &mut Counts) {
+    fn conflate(&mut self, topic: TopicId, came: Instant, counts: &mut Counts) {
         let replaced = self.dirty.get_or_insert_default().insert(topic);
         counts.conflated += u64::from(replaced);
         if let Some(skips) = &mut self.skips {
-            skips.note(topic, replaced, now);
+            skips.note(topic, replaced, came);
         }
     }
 }

@@ -157,3 +157,31 @@ fn who_takes_and_leaves_with_a_long_interval_fills_no_memory() {
         assert!(world.fanout.topics.noted_due() <= 1_024, "{}", world.fanout.topics.noted_due());
     }
 }
+
+#[test]
+fn what_gave_way_is_told_with_the_time_since_it_came() {
+    let ms = std::time::Duration::from_millis;
+    let mut world = World::new(1_000, 1 << 24);
+    let (slot, wire) = world.connect();
+    world.fanout.get_mut(slot).unwrap().outbox.tell_skips(true);
+    want(&mut world, slot, 0, Delivery::default());
+    want(&mut world, slot, 1, EVERY);
+    wire.allow(0, 0);
+    for pause in [70, 30, 400] {
+        let frame = world.frame(0, 180);
+        world.fanout.deliver([batch(&[frame], None)]);
+        world.fanout.now += ms(pause);
+    }
+    // Nothing was late before this one needed the room.
+    let frame = world.frame(1, 700);
+    world.fanout.deliver([batch(&[frame], None)]);
+    wire.allow(usize::MAX, usize::MAX);
+    world.fanout.pump(slot, true);
+    let notices: Vec<_> = wire
+        .frames()
+        .into_iter()
+        .filter_map(|(_, payload)| serde_json::from_slice::<serde_json::Value>(&payload).ok())
+        .map(|notice| (notice["skipped"].clone(), notice["span_ms"].clone()))
+        .collect();
+    assert_eq!(notices, [(2.into(), 100.into())]);
+}
