@@ -189,7 +189,7 @@ impl Shard<'_> {
             })
             .collect();
         self.answer(slot, |out| {
-            frames::subscribe_ack(&outcomes, (mode, since), &env.broker, request_id, out)
+            frames::subscribe_ack(&outcomes, (mode, since), &env.broker, request_id, out);
         });
         self.introduce(slot, &taken);
         self.fanout.snapshot(slot, &taken);
