@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
@@ -12,8 +13,9 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::error::{ProtocolError, SubProtocolError};
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use crate::protocol::Mode;
 use crate::protocol::binary::{Records, SUBPROTOCOL};
@@ -22,6 +24,16 @@ use super::update::Names;
 use super::{Error, Event};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// The longest message that is read: an acknowledgement of the most that can be subscribed at once is a
+/// quarter of it.
+const MESSAGE_BYTES: usize = 4 << 20;
+/// What may come before an answer.
+const KEPT_BYTES: usize = 64 << 20;
+/// What a kept message takes beside its content.
+const KEPT_EACH: usize = 64;
+/// For the opening of a connection, and for an answer. A server may wait for its instrument list first.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How the subscription of one instrument went.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +57,7 @@ pub struct Client {
     read: usize,
     /// What came before an answer that was waited for.
     kept: VecDeque<Message>,
+    kept_bytes: usize,
     /// The number of the last request.
     requests: u64,
 }
@@ -62,7 +75,7 @@ impl Client {
     /// Connects to a feed port (`ws://…` or `wss://…`) and shows the key.
     ///
     /// # Errors
-    /// There is no connection, or the server refuses it or the key.
+    /// There is no connection, the server refuses it or the key, or it does not answer within 30 seconds.
     pub async fn connect(url: &str, key: &str) -> Result<Self, Error> {
         let (socket, is_binary) = match open(url, true).await {
             Err(Error::Socket(error)) if does_not_know(&error) => (open(url, false).await?, false),
@@ -76,6 +89,7 @@ impl Client {
             message: Bytes::new(),
             read: 0,
             kept: VecDeque::new(),
+            kept_bytes: 0,
             requests: 0,
         };
         client.send(&json!({"action": "authenticate", "api_key": key})).await?;
@@ -134,7 +148,10 @@ impl Client {
                 return Ok(Some(event));
             }
             let message = match self.kept.pop_front() {
-                Some(message) => message,
+                Some(message) => {
+                    self.kept_bytes -= message.len() + KEPT_EACH;
+                    message
+                }
                 None => match self.receive().await? {
                     Some(message) => message,
                     None => return Ok(None),
@@ -158,8 +175,15 @@ impl Client {
 
     /// The next record at hand that is one for the caller.
     fn next_record(&mut self) -> Result<Option<Event>, Error> {
-        let mut records = Records::new(&self.message[self.read..]);
-        while let Some(record) = records.next().transpose()? {
+        for record in Records::new(&self.message[self.read..]) {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => {
+                    // Where the next record begins cannot be known; the next message is whole again.
+                    (self.message, self.read) = (Bytes::new(), 0);
+                    return Err(error.into());
+                }
+            };
             self.read += record.bytes().len();
             if let Some(update) = self.names.update(&record)? {
                 return Ok(Some(Event::Record(update)));
@@ -198,6 +222,10 @@ impl Client {
 
     /// The next text frame that is `wanted`; what comes before it is kept.
     async fn answer(&mut self, wanted: impl Fn(&Value) -> bool) -> Result<Value, Error> {
+        within_patience(self.wait_for(wanted)).await
+    }
+
+    async fn wait_for(&mut self, wanted: impl Fn(&Value) -> bool) -> Result<Value, Error> {
         while let Some(message) = self.receive().await? {
             if let Message::Text(text) = &message {
                 let frame: Value = serde_json::from_str(text).map_err(Error::NotJson)?;
@@ -205,7 +233,11 @@ impl Client {
                     return Ok(frame);
                 }
             }
+            self.kept_bytes += message.len() + KEPT_EACH;
             self.kept.push_back(message);
+            if self.kept_bytes > KEPT_BYTES {
+                return Err(Error::TooMuchBefore);
+            }
         }
         Err(Error::Closed { code: None, reason: "the connection ended".to_owned() })
     }
@@ -228,13 +260,23 @@ impl Client {
     }
 }
 
+async fn within_patience<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(done) => done,
+        Err(_) => Err(Error::NoAnswer),
+    }
+}
+
 async fn open(url: &str, binary: bool) -> Result<Socket, Error> {
     let mut request = url.into_client_request()?;
     if binary {
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
     }
+    let config =
+        WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES)).max_frame_size(Some(MESSAGE_BYTES));
     // With TLS a large future, which every caller's would contain.
-    match Box::pin(connect_async(request)).await {
+    let opened = Box::pin(connect_async_with_config(request, Some(config), false));
+    match within_patience(async { Ok(opened.await) }).await? {
         Ok((socket, _)) => Ok(socket),
         Err(SocketError::Http(answer)) => {
             let status = answer.status().as_u16();

@@ -69,6 +69,15 @@ pub enum Error {
     /// A record of an instrument that was not introduced.
     #[error("the server sent a record of number {0} before saying what that is")]
     Unlisted(u32),
+    /// The server sent nothing that was waited for.
+    #[error("the server did not answer within 30 seconds")]
+    NoAnswer,
+    /// The server sends without end, and no answer among it.
+    #[error("the server sent 64 MiB without the answer that was waited for")]
+    TooMuchBefore,
+    /// The server introduces instruments without end.
+    #[error("the server introduced more instruments than there can be")]
+    TooManyNames,
     /// The server speaks another version than it said.
     #[error("the server speaks version {0} of the binary encoding")]
     Version(u16),

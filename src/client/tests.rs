@@ -182,6 +182,81 @@ async fn refusals_are_told_in_the_servers_words() {
     Box::pin(with(server, client)).await;
 }
 
+#[tokio::test]
+async fn a_malformed_message_is_told_once_and_the_next_one_is_read() {
+    let server = |listener: TcpListener| async move {
+        let mut socket = accept(&listener, true).await.unwrap();
+        asked(&mut socket).await;
+        say(&mut socket, json!({"type": "auth", "status": "success"})).await;
+        let mut torn = message(&[(1, 0, entry("A")), (1, 1, ltp(10)), (1, 2, ltp(20))]).into_data().to_vec();
+        torn.truncate(torn.len() - 8);
+        socket.send(Message::binary(torn)).await.unwrap();
+        socket.send(message(&[(1, 3, ltp(30))])).await.unwrap();
+    };
+    let client = |url: String| async move {
+        let mut client = Client::connect(&url, "k").await.unwrap();
+        assert_eq!(shown(client.next().await.unwrap()), "A 1 10.0");
+        assert!(matches!(client.next().await, Err(Error::Malformed(_))));
+        assert_eq!(shown(client.next().await.unwrap()), "A 3 30.0");
+    };
+    Box::pin(with(server, client)).await;
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_answer_is_not_waited_for_for_ever() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let server = async {
+        let mut socket = accept(&listener, true).await.unwrap();
+        asked(&mut socket).await;
+        say(&mut socket, json!({"type": "auth", "status": "success"})).await;
+        socket
+    };
+    let (socket, client) = tokio::join!(server, Box::pin(Client::connect(&url, "k")));
+    let mut client = client.unwrap();
+    tokio::time::pause();
+    assert!(matches!(client.subscribe(&[("NSE", "A")], Mode::Ltp).await, Err(Error::NoAnswer)));
+    // Nobody accepts this one.
+    assert!(matches!(Box::pin(Client::connect(&url, "k")).await, Err(Error::NoAnswer)));
+    drop(socket);
+}
+
+#[tokio::test]
+async fn a_server_that_sends_without_end_fills_no_memory() {
+    let server = |listener: TcpListener| async move {
+        let mut socket = accept(&listener, true).await.unwrap();
+        asked(&mut socket).await;
+        say(&mut socket, json!({"type": "auth", "status": "success"})).await;
+        asked(&mut socket).await;
+        let long = Message::binary(vec![0; 4 << 20]);
+        while socket.send(long.clone()).await.is_ok() {}
+        let mut socket = accept(&listener, true).await.unwrap();
+        asked(&mut socket).await;
+        let _ = socket.send(Message::text("\"".repeat((4 << 20) + 1))).await;
+    };
+    let client = |url: String| async move {
+        let mut client = Client::connect(&url, "k").await.unwrap();
+        assert!(matches!(client.subscribe(&[], Mode::Ltp).await, Err(Error::TooMuchBefore)));
+        drop(client);
+        let refused = Client::connect(&url, "k").await.unwrap_err();
+        assert!(matches!(refused, Error::Socket(_)), "{refused}");
+    };
+    Box::pin(with(server, client)).await;
+}
+
+#[test]
+fn a_server_with_names_without_end_fills_no_memory() {
+    let (mut names, symbol) = (super::update::Names::default(), "N".repeat(1_024));
+    let mut learn = |number| {
+        let bytes = message(&[(number, 0, entry(&symbol))]).into_data();
+        names.update(&Records::new(&bytes).next().unwrap().unwrap())
+    };
+    for _ in 0..70_000 {
+        learn(1).expect("one name, again and again");
+    }
+    assert!((2..70_000).any(|number| matches!(learn(number), Err(Error::TooManyNames))));
+}
+
 #[test]
 fn an_update_is_the_json_that_others_get() {
     let listing = Listing {

@@ -38,6 +38,13 @@ pub struct Listing {
     pub segment: u8,
 }
 
+impl Listing {
+    /// About what it takes.
+    fn bytes(&self) -> usize {
+        128 + self.exchange.len() + self.symbol.len()
+    }
+}
+
 /// A record and whose it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Update {
@@ -77,9 +84,15 @@ pub enum What {
     Conflated(Conflated),
 }
 
+/// What the names of a server may take: more than those of all of India's instruments would.
+const MOST_BYTES: usize = 64 << 20;
+
 /// The names of a server's numbers.
 #[derive(Debug, Default)]
-pub(super) struct Names(HashMap<u32, Arc<Listing>>);
+pub(super) struct Names {
+    known: HashMap<u32, Arc<Listing>>,
+    bytes: usize,
+}
 
 impl Names {
     /// A record as an update; `None` if it only tells the reader something, or is of a later time.
@@ -88,8 +101,12 @@ impl Names {
             Body::Hello(hello) if hello.version == VERSION => return Ok(None),
             Body::Hello(hello) => return Err(Error::Version(hello.version)),
             Body::Directory(entry) => {
-                self.0.insert(record.number(), Arc::new(listing(&entry)));
-                return Ok(None);
+                let listing = Arc::new(listing(&entry));
+                self.bytes += listing.bytes();
+                if let Some(before) = self.known.insert(record.number(), listing) {
+                    self.bytes -= before.bytes();
+                }
+                return if self.bytes > MOST_BYTES { Err(Error::TooManyNames) } else { Ok(None) };
             }
             Body::Unknown(_) => return Ok(None),
             Body::Ltp(ltp) => What::Ltp(ltp),
@@ -105,7 +122,7 @@ impl Names {
         let header = record.header();
         let listing = match header.number {
             0 => None,
-            number => Some(Arc::clone(self.0.get(&number).ok_or(Error::Unlisted(number))?)),
+            number => Some(Arc::clone(self.known.get(&number).ok_or(Error::Unlisted(number))?)),
         };
         Ok(Some(Update { listing, header, what }))
     }

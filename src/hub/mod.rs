@@ -97,6 +97,8 @@ struct Seat {
     mailbox: Arc<Mailbox>,
     /// What the last publisher knew; `None` while there is one.
     memory: Option<Memory>,
+    /// Publishers that began without what the one before them knew.
+    fresh: u64,
 }
 
 /// Why a part of an instrument does not come.
@@ -331,14 +333,17 @@ impl Hub {
 
     /// A publisher for a feed: last values and sequence numbers are those of the feed's
     /// publisher before it. A feed has one at a time: an earlier one that still lives learns
-    /// of no further topics, and what it knows is lost.
+    /// of no further topics, and what it knows is lost; then sequence numbers go on above any that it
+    /// gave.
     pub fn publisher(&self, feed: FeedId) -> Publisher {
         let table = lock(&self.0.table);
         let mut seats = lock(&self.0.seats);
-        if let Some(seat) = seats.get_mut(&feed)
-            && let Some(memory) = seat.memory.take()
-        {
-            return Publisher::new(Arc::clone(&self.0), feed, Arc::clone(&seat.mailbox), memory);
+        let mut fresh = 0;
+        if let Some(seat) = seats.get_mut(&feed) {
+            if let Some(memory) = seat.memory.take() {
+                return Publisher::new(Arc::clone(&self.0), feed, Arc::clone(&seat.mailbox), memory);
+            }
+            fresh = seat.fresh + 1;
         }
         let mailbox = Arc::new(Mailbox::default());
         let owners = lock(&self.0.owners);
@@ -346,8 +351,8 @@ impl Hub {
             |change: &Change| owners.as_ref().is_none_or(|o| o.get(&change.instrument()) == Some(&feed));
         table.all().filter(is_mine).for_each(|change| mailbox.post(change));
         drop(owners);
-        seats.insert(feed, Seat { mailbox: Arc::clone(&mailbox), memory: None });
-        Publisher::new(Arc::clone(&self.0), feed, mailbox, Memory::default())
+        seats.insert(feed, Seat { mailbox: Arc::clone(&mailbox), memory: None, fresh });
+        Publisher::new(Arc::clone(&self.0), feed, mailbox, Memory::beginning(fresh))
     }
 
     /// Moves whenever a shard takes a topic, or its last holder leaves it. Who sees it move

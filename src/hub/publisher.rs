@@ -69,7 +69,7 @@ impl Times {
 /// What is known of an instrument.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
-    /// Venue messages published, from 1. A message that yields a quote and a depth tick is
+    /// Venue messages published, from 1, or from where [`Memory::beginning`] says. A message that yields a quote and a depth tick is
     /// one, so that a consumer of any mode sees no hole.
     pub(super) sequence: u64,
     pub(super) quote: Option<(Quote, Times)>,
@@ -111,6 +111,16 @@ pub(super) struct Memory {
     slots: Vec<Slot>,
     numbers: HashMap<InstrumentId, u32, foldhash::fast::FixedState>,
     bands: Bands,
+    /// What sequence numbers begin above.
+    base: u64,
+}
+
+impl Memory {
+    /// That of the feed's publisher number `fresh` which knows nothing of those before it. Its numbers
+    /// begin above theirs: a consumer must not take what follows for what it has seen.
+    pub(super) fn beginning(fresh: u64) -> Self {
+        Self { base: fresh << 32, ..Self::default() }
+    }
 }
 
 /// Publishes one feed's ticks. It may live as long as the feed task or longer: what it knows
@@ -323,7 +333,7 @@ impl Publisher {
         let slot = *self.memory.numbers.entry(instrument).or_insert(next);
         if slot == next {
             let band = self.memory.bands.get(instrument);
-            self.memory.slots.push(Slot { band, ..Slot::default() });
+            self.memory.slots.push(Slot { band, sequence: self.memory.base, ..Slot::default() });
         }
         slot as usize
     }

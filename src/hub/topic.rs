@@ -109,6 +109,26 @@ struct Row {
     holders: u32,
 }
 
+impl Row {
+    /// Makes what stands in front of the numbers in every frame. Kept only while somebody holds the
+    /// topic: a row stays for ever, and expired contracts are many.
+    fn write_texts(&mut self, broker: &str, epoch: u32) {
+        let (symbol, exchange, mode) = (&self.key.symbol, self.key.exchange, self.key.mode);
+        match self.key.encoding {
+            Encoding::Json => self.topic.prefix = market_data::prefix(symbol, exchange, mode, broker).into(),
+            Encoding::JsonSeq => {
+                let (head, prefix) = market_data::numbered_prefix(symbol, exchange, mode, broker, epoch);
+                (self.topic.head, self.topic.prefix) = (Some(head.into()), prefix.into());
+            }
+            Encoding::Binary => {}
+        }
+    }
+
+    fn drop_texts(&mut self) {
+        (self.topic.head, self.topic.prefix) = (None, Arc::default());
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Table {
     numbers: HashMap<TopicKey, TopicId>,
@@ -144,21 +164,16 @@ impl Table {
     ) -> (TopicId, Change) {
         let id = *self.numbers.entry(key.clone()).or_insert_with(|| {
             let id = TopicId(self.rows.len() as u32);
-            let (symbol, exchange, mode) = (&key.symbol, key.exchange, key.mode);
-            let (mut head, mut prefix, mut listing) = (None, Vec::new(), 0);
-            match key.encoding {
-                Encoding::Json => prefix = market_data::prefix(symbol, exchange, mode, broker),
-                Encoding::JsonSeq => {
-                    let (before, rest) = market_data::numbered_prefix(symbol, exchange, mode, broker, epoch);
-                    (head, prefix) = (Some(before.into()), rest);
-                }
-                Encoding::Binary => listing = self.listings.number(&key),
-            }
-            let topic = Topic { id, mode, encoding: key.encoding, head, prefix: prefix.into(), listing };
+            let listing = if key.encoding == Encoding::Binary { self.listings.number(&key) } else { 0 };
+            let (mode, encoding) = (key.mode, key.encoding);
+            let topic = Topic { id, mode, encoding, head: None, prefix: Arc::default(), listing };
             self.rows.push(Row { key, topic, holders: 0 });
             id
         });
         let row = &mut self.rows[id.0 as usize];
+        if row.holders == 0 {
+            row.write_texts(broker, epoch);
+        }
         row.holders += 1;
         let instrument = row.key.instrument;
         let held = self.wanted.entry(instrument).or_default();
@@ -172,6 +187,9 @@ impl Table {
     pub(super) fn release(&mut self, id: TopicId) -> Option<(Option<Change>, bool)> {
         let row = self.rows.get_mut(id.0 as usize).filter(|row| row.holders > 0)?;
         row.holders -= 1;
+        if row.holders == 0 {
+            row.drop_texts();
+        }
         let instrument = row.key.instrument;
         let change = (row.holders == 0).then_some(Change::Left { instrument, topic: id });
         let held = self.wanted.get_mut(&instrument)?;
@@ -243,4 +261,35 @@ impl Table {
 /// Slots that an instrument takes with so many holders of each mode.
 const fn slots(&[ltp, quote, depth, bar]: &[u32; Mode::ALL.len()]) -> usize {
     (ltp + quote + depth > 0) as usize + (bar > 0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::Segment;
+
+    #[test]
+    fn a_topic_that_nobody_holds_keeps_no_texts_and_gets_the_same_ones_again() {
+        let instrument = InstrumentId { segment: Segment::NseCash, code: 1 };
+        let (mode, exchange) = (Mode::Quote, Exchange::Nse);
+        let mut table = Table::default();
+        for encoding in [Encoding::Json, Encoding::JsonSeq, Encoding::Binary] {
+            let key = TopicKey { instrument, mode, encoding, exchange, symbol: "S".into() };
+            let take = |table: &mut Table| match table.acquire(key.clone(), ShardId::NONE, "b", 7) {
+                (_, Change::Taken { topic, .. }) => topic,
+                (_, other) => panic!("{other:?}"),
+            };
+            let (first, second) = (take(&mut table), take(&mut table));
+            assert_eq!(first.prefix.is_empty(), encoding == Encoding::Binary);
+            assert_eq!(first.head.is_some(), encoding == Encoding::JsonSeq);
+            table.release(first.id);
+            assert_eq!(table.rows[first.id.0 as usize].topic.prefix, first.prefix, "somebody holds it");
+            table.release(second.id);
+            let kept = &table.rows[first.id.0 as usize].topic;
+            assert!(kept.prefix.is_empty() && kept.head.is_none(), "{encoding:?}");
+            let again = take(&mut table);
+            assert_eq!((again.id, &again.head, &again.prefix), (first.id, &first.head, &first.prefix));
+            assert_eq!(again.listing, first.listing);
+        }
+    }
 }

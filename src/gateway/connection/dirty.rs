@@ -39,6 +39,12 @@ impl Dirty {
         true
     }
 
+    /// Whether a topic is in it.
+    pub(crate) fn contains(&self, topic: TopicId) -> bool {
+        let (word, bit) = place(topic);
+        self.bits.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
     /// Takes the next topic out, going round.
     pub(crate) fn pop(&mut self) -> Option<TopicId> {
         if self.count == 0 {
@@ -81,7 +87,7 @@ pub(crate) struct Skips(HashMap<TopicId, Skipped>);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Skipped {
     pub(crate) frames: u64,
-    /// When the first of them was put off.
+    /// When the first of them came.
     since: Instant,
     /// When the newest frame came.
     until: Instant,
@@ -95,11 +101,13 @@ impl Skipped {
 }
 
 impl Skips {
-    /// A frame of a topic was put off, in place of one before it if it `replaced` any.
-    pub(crate) fn note(&mut self, topic: TopicId, replaced: bool, now: Instant) {
-        let skipped = self.0.entry(topic).or_insert(Skipped { frames: 0, since: now, until: now });
+    /// A frame of a topic was put off, in place of one before it if it `replaced` any. It may have come
+    /// before others that were put off already.
+    pub(crate) fn note(&mut self, topic: TopicId, replaced: bool, came: Instant) {
+        let skipped = self.0.entry(topic).or_insert(Skipped { frames: 0, since: came, until: came });
         skipped.frames += u64::from(replaced);
-        skipped.until = now;
+        skipped.since = skipped.since.min(came);
+        skipped.until = skipped.until.max(came);
     }
 
     /// Forgets a topic; what was skipped of it, if anything was.
@@ -121,6 +129,7 @@ mod tests {
         fn behaves_like_a_set(steps in proptest::collection::vec((0..3_u8, 0..300_u32), 0..200)) {
             let (mut dirty, mut model) = (Dirty::default(), BTreeSet::new());
             for (what, topic) in steps {
+                prop_assert_eq!(dirty.contains(TopicId(topic)), model.contains(&topic));
                 match what {
                     0 => prop_assert_eq!(dirty.insert(TopicId(topic)), !model.insert(topic)),
                     1 => prop_assert_eq!(dirty.remove(TopicId(topic)), model.remove(&topic)),

@@ -138,19 +138,47 @@ impl Outbox {
         self.queue.push_torn(bytes);
     }
 
-    /// Queues a frame of a topic: the latest upon subscribing, or one that the socket did not take.
+    /// Whether a latest frame so long may wait although it is promised. The frames behind it must have
+    /// room too.
+    pub(crate) fn has_room_for_latest(&self, len: usize, limit: usize) -> bool {
+        self.waiting() + len <= limit / 2
+    }
+
+    /// Whether the latest frame of a topic leaves as soon as the socket takes it.
+    pub(crate) fn owes(&self, topic: TopicId) -> bool {
+        self.dirty.as_ref().is_some_and(|dirty| dirty.contains(topic))
+    }
+
+    /// Queues the latest frame of a topic upon subscribing. Of a promised one that has no room now the
+    /// latest leaves later, and the promise begins with that: a long list ends nobody who subscribes it.
+    pub(crate) fn offer_latest(
+        &mut self,
+        topic: TopicId,
+        frame: &[u8],
+        terms: &Terms<'_>,
+        counts: &mut Counts,
+    ) {
+        if terms.is_promised(topic) && !self.overrun && !self.has_room_for_latest(frame.len(), terms.limit) {
+            self.conflate(topic, terms.now, counts);
+        } else {
+            self.offer(topic, frame, terms, counts);
+        }
+    }
+
+    /// Queues a frame of a topic that the socket did not take.
     pub(crate) fn offer(&mut self, topic: TopicId, frame: &[u8], terms: &Terms<'_>, counts: &mut Counts) {
         if self.overrun {
             // The connection ends; nothing behind the missing frame may be taken for complete.
             return;
         }
-        let is_promised = terms.is_promised(topic);
+        // Before what is owed of it has left, nothing of it is missing that was promised.
+        let is_promised = terms.is_promised(topic) && !self.owes(topic);
         if is_promised && self.waiting() + frame.len() > terms.limit {
             self.make_room(terms, counts);
         }
         let fits = self.waiting() + frame.len() <= terms.limit;
         if fits && (is_promised || self.dirty.is_none()) {
-            self.queue.push(topic, frame);
+            self.queue.push(topic, frame, terms.now);
             counts.frames += 1;
             counts.bytes_copied += frame.len() as u64;
         } else if is_promised {
@@ -162,34 +190,18 @@ impl Outbox {
 
     /// Frames of topics that may be conflated are, so that others fit.
     fn make_room(&mut self, terms: &Terms<'_>, counts: &mut Counts) {
-        for topic in self.queue.evict(|topic| !terms.is_promised(topic)) {
+        for (topic, came) in self.queue.evict(|topic| !terms.is_promised(topic)) {
             counts.frames -= 1;
             // Of a topic that was left meanwhile nothing is owed.
             if terms.held.binary_search(&topic).is_ok() {
-                self.conflate(topic, terms.now, counts);
+                self.conflate(topic, came, counts);
             }
         }
     }
 
-    /// No frame of a topic may be missing from now on: what is owed of it is queued.
-    pub(crate) fn promise(
-        &mut self,
-        topic: TopicId,
-        source: &mut impl Source,
-        terms: &Terms<'_>,
-        counts: &mut Counts,
-    ) {
+    /// From now on some frames may not be missing: others give way to them.
+    pub(crate) fn promise(&mut self) {
         self.queue.start_index();
-        if self.dirty.as_mut().is_some_and(|dirty| dirty.remove(topic)) {
-            if let Some(skipped) = self.skips.as_mut().and_then(|skips| skips.take(topic)) {
-                self.queue.push_with(None, |out| source.notice(topic, &skipped, out));
-            }
-            let mut frame = Vec::new();
-            counts.throttled += u64::from(source.latest(topic, &mut frame));
-            if !frame.is_empty() {
-                self.offer(topic, &frame, terms, counts);
-            }
-        }
     }
 
     /// Every frame may be missing again.
@@ -331,7 +343,7 @@ impl Outbox {
                     self.queue.push_with(None, |out| source.notice(topic, &skipped, out));
                 }
                 let counts = &mut sending.counts;
-                let len = self.queue.push_with(Some(topic), |out| {
+                let len = self.queue.push_with(Some((topic, source.now())), |out| {
                     counts.throttled += u64::from(source.latest(topic, out));
                 });
                 counts.frames += u64::from(len > 0);
@@ -453,7 +465,7 @@ impl Outbox {
             rest = Rest { runs: others, sent: 0 };
             let bytes = turn.bytes(run);
             if self.dirty.is_none() && self.waiting() + bytes.len() <= terms.limit && !self.overrun {
-                self.queue.push_run(turn, run);
+                self.queue.push_run(turn, run, terms.now);
                 counts.bytes_copied += bytes.len() as u64;
                 continue;
             }
@@ -467,11 +479,11 @@ impl Outbox {
         }
     }
 
-    fn conflate(&mut self, topic: TopicId, now: Instant, counts: &mut Counts) {
+    fn conflate(&mut self, topic: TopicId, came: Instant, counts: &mut Counts) {
         let replaced = self.dirty.get_or_insert_default().insert(topic);
         counts.conflated += u64::from(replaced);
         if let Some(skips) = &mut self.skips {
-            skips.note(topic, replaced, now);
+            skips.note(topic, replaced, came);
         }
     }
 }

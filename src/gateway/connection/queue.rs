@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use tokio::time::Instant;
+
 use crate::gateway::shard::turn::{Run, Turn};
 use crate::hub::TopicId;
 
@@ -16,9 +18,9 @@ pub(super) struct Queue {
     start: usize,
     /// The rest of a frame that the socket has begun with.
     torn: usize,
-    /// The topic of each whole frame, `None` for what is no market data. Kept only where frames may
-    /// have to give way to others, so that nobody else pays for it.
-    index: Option<VecDeque<Option<TopicId>>>,
+    /// The topic of each whole frame and when it came, `None` for what is no market data. Kept only where
+    /// frames may have to give way to others, so that nobody else pays for it.
+    index: Option<VecDeque<Option<(TopicId, Instant)>>>,
 }
 
 impl Queue {
@@ -38,7 +40,11 @@ impl Queue {
     }
 
     /// Appends the frames that `write` makes, all of one topic or of none; returns their length.
-    pub(super) fn push_with(&mut self, topic: Option<TopicId>, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+    pub(super) fn push_with(
+        &mut self,
+        topic: Option<(TopicId, Instant)>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> usize {
         let before = self.bytes.len();
         write(&mut self.bytes);
         if let Some(index) = &mut self.index {
@@ -48,18 +54,18 @@ impl Queue {
     }
 
     /// Appends one frame.
-    pub(super) fn push(&mut self, topic: TopicId, frame: &[u8]) {
+    pub(super) fn push(&mut self, topic: TopicId, frame: &[u8], now: Instant) {
         self.bytes.extend_from_slice(frame);
         if let Some(index) = &mut self.index {
-            index.push_back(Some(topic));
+            index.push_back(Some((topic, now)));
         }
     }
 
     /// Appends a run of whole frames.
-    pub(super) fn push_run(&mut self, turn: &Turn, run: Run) {
+    pub(super) fn push_run(&mut self, turn: &Turn, run: Run, now: Instant) {
         self.bytes.extend_from_slice(turn.bytes(run));
         if let Some(index) = &mut self.index {
-            index.extend(turn.entries(run).iter().map(|entry| Some(entry.topic)));
+            index.extend(turn.entries(run).iter().map(|entry| Some((entry.topic, now))));
         }
     }
 
@@ -129,14 +135,15 @@ impl Queue {
         self.index = None;
     }
 
-    /// Takes out every whole frame of a topic that `gives_way`; returns their topics in order.
-    pub(super) fn evict(&mut self, gives_way: impl Fn(TopicId) -> bool) -> Vec<TopicId> {
+    /// Takes out every whole frame of a topic that `gives_way`; returns their topics in order, and when
+    /// each had come.
+    pub(super) fn evict(&mut self, gives_way: impl Fn(TopicId) -> bool) -> Vec<(TopicId, Instant)> {
         let mut evicted = Vec::new();
         let Self { bytes, start, torn, index: Some(index) } = self else { return evicted };
         let (mut from, mut to) = (*start + *torn, *start + *torn);
         index.retain(|topic| {
             let len = frame_len(&bytes[from..]);
-            let goes = topic.filter(|topic| gives_way(*topic));
+            let goes = topic.filter(|(topic, _)| gives_way(*topic));
             if let Some(topic) = goes {
                 evicted.push(topic);
             } else {
@@ -187,16 +194,16 @@ mod tests {
 
     #[test]
     fn what_gives_way_leaves_whole_and_the_begun_frame_stays() {
-        let mut queue = Queue::default();
+        let (mut queue, now) = (Queue::default(), Instant::now());
         queue.push_with(None, |out| out.extend(frame(0, 300)));
         queue.start_index();
         for topic in [1, 2, 1, 3] {
-            queue.push(TopicId(topic), &frame(topic as u8, 50 * topic as usize));
+            queue.push(TopicId(topic), &frame(topic as u8, 50 * topic as usize), now);
         }
         queue.push_with(None, |out| out.extend(frame(9, 5)));
         // Into the middle of the first frame of topic 1.
         queue.consume_whole(304 + 20);
-        assert_eq!(queue.evict(|topic| topic.0 != 2).iter().map(|t| t.0).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(queue.evict(|topic| topic.0 != 2), [(TopicId(1), now), (TopicId(3), now)]);
         assert_eq!(queue.torn(), [1; 32]);
         assert_eq!(queue.whole(), [frame(2, 100), frame(9, 5)].concat());
         let torn = queue.consume_torn(1_000);
@@ -206,7 +213,7 @@ mod tests {
         queue.consume_whole(7);
         assert!(queue.tidy());
         queue.end_index();
-        queue.push(TopicId(1), &frame(1, 5));
+        queue.push(TopicId(1), &frame(1, 5), now);
         assert_eq!(queue.evict(|_| true), [], "nobody noted whose it is");
     }
 }

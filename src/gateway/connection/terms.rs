@@ -26,6 +26,7 @@ impl Terms<'_> {
 
 /// Where an outbox gets what it owes.
 pub(crate) trait Source {
+    fn now(&self) -> Instant;
     /// Appends the latest frame of a topic; whether that makes up for one which was being held back.
     fn latest(&mut self, topic: TopicId, out: &mut Vec<u8>) -> bool;
     /// Appends the frame that tells what was skipped.

@@ -98,12 +98,13 @@ impl Shard<'_> {
                 let live = env.hub.any_feed_live();
                 self.answer(slot, |out| frames::broker_info(&env.broker, &user.name, live, out));
             }
-            (Command::Subscribe { symbols, mode, delivery, request_id }, Some(_)) => {
+            (Command::Subscribe { symbols, mode, delivery, since, request_id }, Some(_)) => {
                 let master = env.master.load();
                 if master.is_none() && !late {
                     return false;
                 }
-                self.subscribe(slot, master.as_deref(), &symbols, (mode, delivery), request_id);
+                let how = (mode, delivery, since);
+                self.subscribe(slot, master.as_deref(), &symbols, how, request_id);
             }
             (Command::Unsubscribe { symbols, request_id }, Some(_)) => {
                 self.unsubscribe(slot, &symbols, request_id);
@@ -169,7 +170,7 @@ impl Shard<'_> {
         slot: u32,
         master: Option<&Master>,
         names: &[Name<'_>],
-        (mode, delivery): (Mode, Option<Delivery>),
+        (mode, delivery, since): (Mode, Option<Delivery>, bool),
         request_id: Option<&RawValue>,
     ) {
         let env = self.env;
@@ -187,7 +188,9 @@ impl Shard<'_> {
                 Outcome { symbol: &name.symbol, exchange: &name.exchange, error }
             })
             .collect();
-        self.answer(slot, |out| frames::subscribe_ack(&outcomes, mode, &env.broker, request_id, out));
+        self.answer(slot, |out| {
+            frames::subscribe_ack(&outcomes, (mode, since), &env.broker, request_id, out);
+        });
         self.introduce(slot, &taken);
         self.fanout.snapshot(slot, &taken);
     }

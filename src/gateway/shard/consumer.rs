@@ -1,7 +1,7 @@
 //! What a shard knows of one consumer beside its socket and its frames: how far it has come,
 //! what it is waited for, when something is due. No socket and no protocol.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
@@ -14,6 +14,7 @@ use crate::gateway::handshake::Full;
 use crate::gateway::listener::Admitted;
 use crate::gateway::settings::Settings;
 use crate::gateway::shard::ready::Flag;
+use crate::hub::TopicId;
 
 /// How far a connection has come.
 #[derive(Debug)]
@@ -90,6 +91,8 @@ pub(crate) struct Consumer {
     pub(crate) waker: Waker,
     /// It wants to be told of orders.
     pub(crate) orders: bool,
+    /// Topics of which it is to be told, as far as it still holds them, when it takes its answers.
+    pub(crate) unintroduced: BTreeSet<TopicId>,
     /// It was not read because of [`Self::is_paused`].
     pub(crate) unread: bool,
     /// Since when its phase lasts.
@@ -128,6 +131,7 @@ impl Consumer {
             waiting: None,
             waker: Waker::from(Arc::clone(flag)),
             orders: false,
+            unintroduced: BTreeSet::new(),
             unread: false,
             since: now,
             alive_at: now,

@@ -30,6 +30,8 @@ pub(crate) struct Member<W, S> {
     held: Vec<TopicId>,
     /// Those of them of which no frame may be missing, sorted.
     promised: Vec<TopicId>,
+    /// What may wait for it however much waits for others; nothing without [`Self::promised`].
+    reserved: usize,
     /// What it counts for in [`Fanout::waiting_bytes`].
     accounted: usize,
     /// Whether it counts in [`Fanout::slow`].
@@ -52,6 +54,14 @@ pub(crate) struct Overflow {
     pub(crate) each_bytes: usize,
     /// For all of the shard.
     pub(crate) total_bytes: usize,
+}
+
+impl Overflow {
+    /// What may wait at least for one that some frames are promised to, beyond the total if need be:
+    /// others that are slow must not end it.
+    pub(crate) fn reserve(&self) -> usize {
+        self.each_bytes.min(self.total_bytes) / 16
+    }
 }
 
 #[derive(Debug)]
@@ -112,6 +122,7 @@ impl<W: Wire, S> Fanout<W, S> {
             encoding: Encoding::Json,
             held: Vec::new(),
             promised: Vec::new(),
+            reserved: 0,
             accounted: 0,
             slow: false,
             overrun: false,
@@ -246,10 +257,11 @@ impl<W: Wire, S> Fanout<W, S> {
         let follow = |slot| {
             let wanted = self.delivery(slot, topic);
             let new = self.hold(slot, key);
-            self.drop_topic(slot, topic);
+            // Before the other is left: with its last promise a connection forgets what gives way.
             if let Some(new) = new {
                 self.set_delivery(slot, new, wanted);
             }
+            self.drop_topic(slot, topic);
             (slot, new)
         };
         holders.into_iter().map(follow).collect()
@@ -258,8 +270,7 @@ impl<W: Wire, S> Fanout<W, S> {
     /// Leaves every topic.
     pub(crate) fn drop_all(&mut self, slot: u32) {
         let Some(Some(member)) = self.members.get_mut(slot as usize) else { return };
-        member.promised.clear();
-        member.outbox.promise_nothing();
+        member.promise_nothing();
         for topic in std::mem::take(&mut member.held) {
             member.outbox.forget(topic);
             self.topics.remove(topic, slot);
@@ -276,7 +287,7 @@ impl<W: Wire, S> Fanout<W, S> {
             }
             let Some(member) = self.get(slot) else { return };
             if member.promised.binary_search(topic).is_ok()
-                && member.outbox.waiting() + len > self.limit(slot)
+                && !member.outbox.has_room_for_latest(len, self.limit(slot))
             {
                 // Many at once are no sign that the consumer is slow.
                 self.pump(slot, false);
@@ -285,7 +296,7 @@ impl<W: Wire, S> Fanout<W, S> {
             let Some(Some(member)) = self.members.get_mut(slot as usize) else { return };
             let Member { outbox, held, promised, encoding, .. } = member;
             let (terms, before) = (Terms { limit, promised, held, now }, self.sending.counts.frames);
-            outbox.offer(*topic, self.topics.latest(*topic), &terms, &mut self.sending.counts);
+            outbox.offer_latest(*topic, self.topics.latest(*topic), &terms, &mut self.sending.counts);
             self.sending.counts.attribute(before, *encoding);
             self.sending.counts.throttled += u64::from(self.topics.sent(*topic, slot, now));
         }
@@ -361,9 +372,9 @@ impl<W: Wire, S> Fanout<W, S> {
 
     /// What may wait for a connection now.
     fn limit(&self, slot: u32) -> usize {
-        let own = self.get(slot).map_or(0, |member| member.accounted);
+        let (own, reserved) = self.get(slot).map_or((0, 0), |member| (member.accounted, member.reserved));
         let others = self.waiting_bytes - own;
-        self.overflow.each_bytes.min(self.overflow.total_bytes.saturating_sub(others))
+        self.overflow.each_bytes.min(self.overflow.total_bytes.saturating_sub(others)).max(reserved)
     }
 
     fn sent(&mut self, slot: u32, sent: io::Result<()>, was_blocked: bool) {
@@ -381,6 +392,8 @@ impl<W: Wire, S> Fanout<W, S> {
         self.waiting_bytes = self.waiting_bytes - member.accounted + now;
         self.slow = self.slow - usize::from(member.slow) + usize::from(slow);
         member.accounted = now;
+        // What has left needs no room any more.
+        member.reserved = member.reserved.min(now + self.overflow.reserve());
         member.slow = slow;
         if member.outbox.is_overrun() && !member.overrun {
             member.overrun = true;

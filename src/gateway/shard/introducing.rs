@@ -2,14 +2,20 @@
 //! numbers in records mean. Both go the way of answers, which nothing overtakes: market data of a
 //! topic leave behind whatever was queued when it was taken, also from a consumer that is behind.
 
+use std::collections::BTreeSet;
+
 use crate::gateway::shard::Shard;
+use crate::gateway::shard::topics::Steps;
 use crate::hub::{Encoding, TopicId};
-use crate::market::Price;
+use crate::market::master::Master;
+use crate::market::{InstrumentId, Price};
 use crate::protocol::binary::{Body, Directory, Header, Hello, VERSION};
 use crate::protocol::websocket;
 
 /// Records are put into messages of about this size.
 const MESSAGE_BYTES: usize = 16 << 10;
+/// Records of about one message.
+const PART: usize = 128;
 
 impl Shard<'_> {
     /// The first record of a connection.
@@ -33,18 +39,19 @@ impl Shard<'_> {
         let mut message = Vec::new();
         for topic in topics {
             let Some(key) = self.fanout.topics.key(*topic) else { continue };
-            let Some(number) = self.env.hub.listing(*topic) else { continue };
-            let listed = master.as_deref().and_then(|master| master.get(key.instrument));
+            let Some(number) = self.fanout.topics.listing(*topic) else { continue };
+            let steps = steps(master.as_deref(), key.instrument);
+            let Steps { tick_size, lot_size } = steps;
             let entry = Directory {
                 exchange: key.exchange.as_str(),
                 symbol: &key.symbol,
-                // The venue's zero means that it says nothing.
-                tick_size: listed.map(|i| i.tick_size).filter(|size| *size > Price::ZERO),
-                lot_size: listed.map(|i| i64::from(i.lot_size)).filter(|size| *size > 0),
+                tick_size,
+                lot_size,
                 code: key.instrument.code,
                 segment: key.instrument.segment.number(),
             };
             Body::Directory(entry).write(&Header { number, ..template }, &mut message);
+            self.fanout.topics.note_told(*topic, steps);
             if message.len() >= MESSAGE_BYTES {
                 self.send_message(slot, &message);
                 message.clear();
@@ -53,14 +60,35 @@ impl Shard<'_> {
         self.send_message(slot, &message);
     }
 
-    /// Another instrument list is in force: lots and tick sizes may be others.
+    /// Another instrument list is in force: holders are told of lots and tick sizes that are others.
     pub(super) fn introduce_held(&mut self) {
-        for slot in self.fanout.slots() {
-            if !self.is_binary(slot) {
-                continue;
+        let master = self.env.master.load();
+        let changed = self.fanout.topics.retell(|instrument| steps(master.as_deref(), instrument));
+        let mut concerned = BTreeSet::new();
+        for topic in changed {
+            for slot in self.fanout.topics.holders(topic) {
+                if let Some(state) = self.state(slot) {
+                    state.unintroduced.insert(topic);
+                    concerned.insert(slot);
+                }
             }
-            let held = self.fanout.get(slot).map(|member| member.held().to_vec()).unwrap_or_default();
-            self.introduce(slot, &held);
+        }
+        for slot in concerned {
+            self.introduce_pending(slot);
+        }
+    }
+
+    /// Goes on telling of what has changed, while the consumer takes it: what waits for one that does
+    /// not read is a list of numbers, not of records.
+    pub(super) fn introduce_pending(&mut self, slot: u32) {
+        while let Some(member) = self.fanout.get_mut(slot)
+            && !member.state.unintroduced.is_empty()
+            && member.outbox.answers() < MESSAGE_BYTES
+        {
+            let pending = &mut member.state.unintroduced;
+            let mut part: Vec<_> = std::iter::from_fn(|| pending.pop_first()).take(PART).collect();
+            part.retain(|topic| member.held().binary_search(topic).is_ok());
+            self.introduce(slot, &part);
             self.flush(slot);
         }
     }
@@ -81,5 +109,14 @@ impl Shard<'_> {
                 out.extend_from_slice(message);
             });
         }
+    }
+}
+
+/// What the list says; the venue's zero means that it says nothing.
+fn steps(master: Option<&Master>, instrument: InstrumentId) -> Steps {
+    let listed = master.and_then(|master| master.get(instrument));
+    Steps {
+        tick_size: listed.map(|i| i.tick_size).filter(|size| *size > Price::ZERO),
+        lot_size: listed.map(|i| i64::from(i.lot_size)).filter(|size| *size > 0),
     }
 }

@@ -3,6 +3,7 @@
 //! the last one is the latest. One file although it is long: every test stands on the same model.
 
 mod options;
+mod promises;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -162,6 +163,10 @@ impl World {
         let topic = self.topics[topic as usize];
         self.latest.insert(topic, self.value);
         (topic, self.value, pad)
+    }
+
+    fn owes(&self, slot: u32, topic: TopicId) -> bool {
+        self.fanout.get(slot).unwrap().outbox.owes(topic)
     }
 
     fn acknowledge(&mut self, slot: u32, topic: u32) {

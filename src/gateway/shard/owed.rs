@@ -19,6 +19,10 @@ pub(super) struct Owed<'a> {
 }
 
 impl Source for Owed<'_> {
+    fn now(&self) -> Instant {
+        self.now
+    }
+
     fn latest(&mut self, topic: TopicId, out: &mut Vec<u8>) -> bool {
         out.extend_from_slice(self.topics.latest(topic));
         self.topics.sent(topic, self.slot, self.now)

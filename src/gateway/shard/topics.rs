@@ -9,7 +9,7 @@ use tokio::time::{Duration, Instant};
 use crate::gateway::shard::pacing::{Due, Paced};
 use crate::gateway::shard::turn::{Run, Turn};
 use crate::hub::{Encoding, Hub, NoRoom, ShardId, TopicId, TopicKey};
-use crate::market::{Exchange, InstrumentId};
+use crate::market::{Exchange, InstrumentId, Price};
 use crate::protocol::Mode;
 use crate::protocol::binary::Header;
 
@@ -40,6 +40,13 @@ impl Row {
     }
 }
 
+/// What holders are told of an instrument beside its name; `None` where the venue says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Steps {
+    pub(crate) tick_size: Option<Price>,
+    pub(crate) lot_size: Option<i64>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Topics {
     hub: Hub,
@@ -49,6 +56,8 @@ pub(crate) struct Topics {
     names: HashMap<Arc<str>, Vec<TopicId>>,
     /// Topics with a frame in the turn at hand.
     renewed: Vec<TopicId>,
+    /// What every holder of a binary topic was told of it. Apart, because a tick needs none of it.
+    told: HashMap<TopicId, Steps>,
     /// Frames that are held back.
     due: Due,
     /// Entries of all rows' `paced`.
@@ -63,6 +72,7 @@ impl Topics {
             rows: Vec::new(),
             names: HashMap::new(),
             renewed: Vec::new(),
+            told: HashMap::new(),
             due: Due::default(),
             paced: 0,
         }
@@ -88,6 +98,27 @@ impl Topics {
     /// What a topic is; `None` if nobody here holds it.
     pub(crate) fn key(&self, topic: TopicId) -> Option<&TopicKey> {
         self.rows.get(topic.0 as usize)?.key.as_ref()
+    }
+
+    /// The number that binary records of a topic carry; `None` if nobody here holds it.
+    pub(crate) fn listing(&self, topic: TopicId) -> Option<u32> {
+        self.rows.get(topic.0 as usize).filter(|row| row.key.is_some()).map(|row| row.listing)
+    }
+
+    /// Notes what one more holder of a topic is told. Those before it may have been told otherwise,
+    /// by a list that has just been replaced; [`Self::retell`] finds that.
+    pub(crate) fn note_told(&mut self, topic: TopicId, steps: Steps) {
+        self.told.entry(topic).or_insert(steps);
+    }
+
+    /// Topics of which not every holder was told what is true now; takes it for told.
+    pub(crate) fn retell(&mut self, steps: impl Fn(InstrumentId) -> Steps) -> Vec<TopicId> {
+        let Self { told, rows, .. } = self;
+        let changed = told.iter_mut().filter_map(|(topic, told)| {
+            let now = steps(rows.get(topic.0 as usize)?.key.as_ref()?.instrument);
+            (std::mem::replace(told, now) != now).then_some(*topic)
+        });
+        changed.collect()
     }
 
     /// The header of a binary record about a topic that is no market data.
@@ -171,12 +202,15 @@ impl Topics {
         } else if let Ok(at) = row.paced.binary_search_by_key(&slot, |paced| paced.slot) {
             row.paced.remove(at);
             self.paced -= 1;
+            self.tidy();
         }
+        let row = &mut self.rows[topic.0 as usize];
         if !row.is_held()
             && let Some(key) = row.key.take()
         {
             // What comes while nobody here holds it is not kept, so this would grow old.
             row.latest = Vec::new();
+            self.told.remove(&topic);
             (row.holders, row.paced) = (Vec::new(), Vec::new());
             if let Some(named) = self.names.get_mut(&key.symbol) {
                 named.retain(|t| *t != topic);
@@ -208,6 +242,7 @@ impl Topics {
                 let owed = row.paced.remove(at).sent(now);
                 row.holders.push(slot);
                 self.paced -= 1;
+                self.tidy();
                 owed
             }
             Ok(at) => {
@@ -229,10 +264,16 @@ impl Topics {
     }
 
     fn arm(&mut self, topic: TopicId, slot: u32) {
-        let Self { rows, due, paced, .. } = self;
+        let Self { rows, due, .. } = self;
         if let Some(paced) = rows[topic.0 as usize].paced(slot) {
             due.arm(topic, paced);
         }
+        self.tidy();
+    }
+
+    /// Whenever an entry of `due` may have become wrong.
+    fn tidy(&mut self) {
+        let Self { rows, due, paced, .. } = self;
         due.tidy(*paced, |topic, slot| rows.get_mut(topic.0 as usize)?.paced(slot)?.armed());
     }
 
@@ -240,6 +281,12 @@ impl Topics {
     pub(crate) fn sent(&mut self, topic: TopicId, slot: u32, now: Instant) -> bool {
         let Some(row) = self.rows.get_mut(topic.0 as usize) else { return false };
         row.paced(slot).is_some_and(|paced| paced.sent(now))
+    }
+
+    /// Frames that are noted to be held back, wrongly or not.
+    #[cfg(test)]
+    pub(crate) fn noted_due(&self) -> usize {
+        self.due.len()
     }
 
     /// When the next frame that is held back is due.

@@ -26,6 +26,7 @@ impl Shard<'_> {
                 member.state.alive_at = self.now;
                 self.fanout.pump(slot, true);
                 self.flush(slot);
+                self.introduce_pending(slot);
             }
             Poll::Ready(Err(_)) => self.lose(slot),
         }

@@ -237,3 +237,74 @@ async fn a_new_instrument_list_brings_a_new_directory_before_the_first_record() 
     };
     assert_eq!(shown(&record), (number, 1, "120.0 of Some(12000)"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_instrument_list_tells_only_of_what_is_another() {
+    let rig = Rig::without_master(|_| ()).await;
+    rig.master.store(list(&[("S1", 1, "0.1"), ("S2", 2, "0.1"), ("S3", 3, "0.1")]));
+    let (mut one, mut other) = (rig.binary().await, rig.binary().await);
+    one.subscribe_binary(&[1, 2, 3], 1).await;
+    other.subscribe_binary(&[1], 1).await;
+    for _ in 0..3 {
+        rig.master.store(list(&[("S1", 1, "0.1"), ("S2", 2, "0.1"), ("S3", 3, "0.1")]));
+        // Each list is looked at before the answer.
+        assert_eq!(one.ask(json!({"action": "ping"})).await["type"], "pong", "nothing has changed");
+    }
+    rig.master.store(list(&[("S1", 1, "0.1"), ("S2", 2, "0.1"), ("S3", 3, "0.05")]));
+    let told = one.records().await;
+    assert_eq!(
+        told.iter().map(|seen| seen.body.as_str()).collect::<Vec<_>>(),
+        ["NSE:S3 1003 tick 0.05 lot Some(1)"]
+    );
+    assert_eq!(one.ask(json!({"action": "ping"})).await["type"], "pong");
+    assert_eq!(other.ask(json!({"action": "ping"})).await["type"], "pong", "it does not hold that");
+    // Who comes later is told of what is in force, and so is everybody when that changes again.
+    assert!(other.subscribe_binary(&[3], 1).await.into_values().eq(["NSE:S3 1003 tick 0.05 lot Some(1)"]));
+    rig.master.store(list(&[("S1", 1, "0.1"), ("S2", 2, "0.1"), ("S3", 3, "0.1")]));
+    for client in [&mut one, &mut other] {
+        assert_eq!(client.records().await[0].body, "NSE:S3 1003 tick 0.1 lot Some(1)");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_does_not_read_is_told_of_new_steps_when_it_does() {
+    let mut rig = Rig::without_master(|settings| settings.overflow_bytes = 4 << 10).await;
+    let shares = |step| {
+        let names: Vec<_> = (0..INSTRUMENTS).map(|n| (format!("S{n}"), n)).collect();
+        list(&names.iter().map(|(name, n)| (name.as_str(), *n, step)).collect::<Vec<_>>())
+    };
+    rig.master.store(shares("0.1"));
+    let all: Vec<u32> = (0..INSTRUMENTS).collect();
+    let (mut deaf, mut witness) = (rig.binary().await, rig.binary().await);
+    deaf.subscribe(&all, 3).await;
+    witness.subscribe_binary(&[1], 1).await;
+    let mut paise = 1_000;
+    while rig.gateway.census().take().slow == 0 {
+        paise += 1;
+        let ticks = all.iter().flat_map(|n| [quote(*n, paise), tick(*n, TickBody::Depth(Depth::default()))]);
+        rig.publisher.publish(&ticks.collect::<Vec<_>>());
+        rig.publisher.flush();
+        rig.publisher.ready().await;
+    }
+    // Many lists, each another: what waits for the deaf one is bounded all the same.
+    for round in 0..20 {
+        let step = if round % 2 == 0 { "0.05" } else { "0.2" };
+        rig.master.store(shares(step));
+        loop {
+            let records = witness.records().await;
+            if records.iter().any(|seen| seen.kind == 2 && seen.body.contains(&format!("tick {step} "))) {
+                break;
+            }
+        }
+    }
+    let waiting = rig.gateway.waiting_bytes();
+    assert!(waiting < 100_000, "{waiting} bytes wait");
+    let mut newest = BTreeMap::new();
+    while newest.values().filter(|body: &&String| body.contains("tick 0.2 ")).count() < all.len() {
+        for seen in deaf.records().await {
+            if seen.kind == 2 {
+                newest.insert(seen.header.number, seen.body);
+            }
+        }
+    }
+}

@@ -30,6 +30,8 @@ pub enum Command<'a> {
         mode: Mode,
         /// How; `None` leaves it as it is, at first as OpenAlgo does.
         delivery: Option<Delivery>,
+        /// It asks for what came since a number.
+        since: bool,
         /// Echoed in the acknowledgement.
         request_id: Option<&'a RawValue>,
     },
@@ -229,8 +231,9 @@ fn subscribe<'a>(frame: &Frame<'a>) -> Result<Command<'a>, CommandError> {
     if symbols.is_empty() {
         return Err(CommandError::parameters("At least one symbol must be specified"));
     }
-    let delivery = frame.tickgate.map(options::delivery).transpose()?;
-    Ok(Command::Subscribe { symbols, mode, delivery, request_id: frame.request_id })
+    let (delivery, since) = frame.tickgate.map(options::delivery).transpose()?.unzip();
+    let since = since.unwrap_or(false);
+    Ok(Command::Subscribe { symbols, mode, delivery, since, request_id: frame.request_id })
 }
 
 fn unsubscribe<'a>(frame: &Frame<'a>) -> Result<Command<'a>, CommandError> {

@@ -83,10 +83,11 @@ pub struct Outcome<'a> {
     pub error: Option<String>,
 }
 
-/// Acknowledges a subscribe frame: `partial` as soon as anything failed.
+/// Acknowledges a subscribe frame: `partial` as soon as anything failed. With `since` it says that what
+/// came since a number is not to be had.
 pub fn subscribe_ack(
     outcomes: &[Outcome<'_>],
-    mode: Mode,
+    (mode, since): (Mode, bool),
     broker: &str,
     request_id: Option<&RawValue>,
     out: &mut Vec<u8>,
@@ -110,6 +111,9 @@ pub fn subscribe_ack(
         out.push(b'}');
     }
     out.extend_from_slice(b"],\"message\":\"Subscription processing complete\"");
+    if since {
+        out.extend_from_slice(b",\"tickgate\":{\"since\":false}");
+    }
     push_end(broker, request_id, out);
 }
 
@@ -296,7 +300,7 @@ mod tests {
         assert_eq!(
             written(|out| subscribe_ack(
                 &[outcome("SBIN", None), outcome("NOPE", Some("Symbol NOPE not found for exchange NSE"))],
-                Mode::Quote,
+                (Mode::Quote, false),
                 "b",
                 Some(&id),
                 out
@@ -305,6 +309,10 @@ mod tests {
                 "request_id":"r-7","subscriptions":[
                 {"symbol":"SBIN","exchange":"NSE","status":"success","mode":"Quote","depth":5,"broker":"b"},
                 {"symbol":"NOPE","exchange":"NSE","status":"error","message":"Symbol NOPE not found for exchange NSE","broker":"b"}]})
+        );
+        assert_eq!(
+            written(|out| subscribe_ack(&[outcome("SBIN", None)], (Mode::Ltp, true), "b", None, out))["tickgate"],
+            json!({"since":false})
         );
         assert_eq!(
             written(|out| unsubscribe_ack(

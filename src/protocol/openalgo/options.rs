@@ -60,10 +60,11 @@ fn members(raw: &RawValue) -> Result<Members<'_>, CommandError> {
     serde_json::from_str(raw.get()).map_err(|_| CommandError::parameters("tickgate must be an object"))
 }
 
-/// The options of a `subscribe`. An unknown member is an error: a consumer that misspells one would
-/// rely on what it does not get.
-pub(super) fn delivery(raw: &RawValue) -> Result<Delivery, CommandError> {
-    let mut found = Delivery::default();
+/// The options of a `subscribe`, and whether it asks for what came since a number, which is not offered:
+/// the answer says so. An unknown member is an error: a consumer that misspells one would rely on what
+/// it does not get.
+pub(super) fn delivery(raw: &RawValue) -> Result<(Delivery, bool), CommandError> {
+    let (mut found, mut since) = (Delivery::default(), false);
     for (name, value) in members(raw)? {
         match name.as_ref() {
             "policy" => {
@@ -80,9 +81,15 @@ pub(super) fn delivery(raw: &RawValue) -> Result<Delivery, CommandError> {
                 };
                 found.interval = Duration::from_millis(millis.into());
             }
+            "since" => {
+                if value.get().parse::<u64>().is_err() {
+                    return Err(bad("since", "a sequence number", value));
+                }
+                since = true;
+            }
             other => {
                 return Err(CommandError::parameters(format!(
-                    "tickgate.{} is not known in subscribe; policy and interval_ms are",
+                    "tickgate.{} is not known in subscribe; policy, interval_ms and since are",
                     shortened(other)
                 )));
             }
@@ -93,7 +100,7 @@ pub(super) fn delivery(raw: &RawValue) -> Result<Delivery, CommandError> {
             "tickgate.interval_ms leaves frames out, which tickgate.policy \"every\" forbids",
         ));
     }
-    Ok(found)
+    Ok((found, since))
 }
 
 /// The wishes of an `authenticate`. Unknown ones are passed over: the answer lists what is granted.
@@ -129,7 +136,10 @@ mod tests {
             r#"{{"action":"subscribe","symbol":"S","exchange":"NSE","mode":1,"tickgate":{options}}}"#
         );
         match parse(frame.as_bytes()) {
-            Ok(Command::Subscribe { delivery, .. }) => Ok(delivery),
+            Ok(Command::Subscribe { delivery, since, .. }) => {
+                assert_eq!(since, options.contains("since"));
+                Ok(delivery)
+            }
             Ok(other) => panic!("{other:?}"),
             Err(e) => {
                 assert_eq!(e.code, "INVALID_PARAMETERS");
@@ -146,6 +156,7 @@ mod tests {
             (r#"{"policy":"every"}"#, Policy::Every, 0),
             (r#"{"policy":"every","interval_ms":0}"#, Policy::Every, 0),
             (r#"{"interval_ms":250}"#, Policy::Conflate, 250),
+            (r#"{"interval_ms":250,"since":4711}"#, Policy::Conflate, 250),
             (r#"{"policy":"conflate","interval_ms":3600000}"#, Policy::Conflate, 3_600_000),
         ] {
             let expected = Delivery { policy, interval: ms(interval) };
@@ -179,8 +190,11 @@ mod tests {
                 r#"{"interval_ms":"10"}"#,
                 "tickgate.interval_ms must be a whole number from 0 to 3600000, not \"10\"",
             ),
-            (r#"{"polcy":"every"}"#, "tickgate.polcy is not known in subscribe; policy and interval_ms are"),
-            (r#"{"since":5}"#, "tickgate.since is not known in subscribe; policy and interval_ms are"),
+            (
+                r#"{"polcy":"every"}"#,
+                "tickgate.polcy is not known in subscribe; policy, interval_ms and since are",
+            ),
+            (r#"{"since":-5}"#, "tickgate.since must be a sequence number, not -5"),
             (
                 r#"{"policy":"every","interval_ms":5}"#,
                 "tickgate.interval_ms leaves frames out, which tickgate.policy \"every\" forbids",

@@ -299,18 +299,31 @@ fn silence_is_no_fault_while_the_market_is_closed() {
     });
 }
 
+fn sequence(frame: &str) -> u64 {
+    let (_, rest) = frame.split_once("\"seq\":").expect("it has a number");
+    rest.split_once(',').expect("it goes on").0.parse().expect("a number")
+}
+
 #[test]
 fn a_panic_in_the_feed_task_is_a_disconnect() {
     run(|| async {
         let outside = Outside::new();
         let mut process = outside.process();
         process.live().await;
-        process.want(RELIANCE, Mode::Ltp);
+        let (encoding, exchange) = (Encoding::JsonSeq, Exchange::Nse);
+        let key =
+            TopicKey { instrument: RELIANCE, mode: Mode::Ltp, encoding, exchange, symbol: "RELIANCE".into() };
+        process.hub.acquire(process.shard.id(), key);
         process.confirmed(1).await;
+        for rupees in 101..=105 {
+            outside.broker.world().push(Item::Tick(outside.broker.tick(RELIANCE, rupees)));
+        }
+        let before = sequence(&process.frame_with("\"ltp\":105").await);
         outside.broker.world().push(Item::Panic);
         process.live_after(1).await;
         outside.broker.world().push(Item::Tick(outside.broker.tick(RELIANCE, 107)));
-        process.frame_with("\"ltp\":107").await;
+        let after = sequence(&process.frame_with("\"ltp\":107").await);
+        assert!(after > before, "{after} is no later than {before}");
         assert_eq!(outside.broker.world().logins, [1, 1]);
     });
 }

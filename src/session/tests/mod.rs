@@ -179,9 +179,14 @@ impl Process {
     }
 
     /// Waits for a frame that contains `text`.
-    async fn frame_with(&mut self, text: &str) {
-        let text = text.to_owned();
-        until("a frame", || self.frames().iter().any(|frame| frame.contains(&text))).await;
+    async fn frame_with(&mut self, text: &str) -> String {
+        let mut found = None;
+        until("a frame", || {
+            found = self.frames().into_iter().find(|frame| frame.contains(text));
+            found.is_some()
+        })
+        .await;
+        found.expect("it was waited for")
     }
 
     /// What was done with the account.

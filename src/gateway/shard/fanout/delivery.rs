@@ -3,20 +3,35 @@
 
 use tokio::time::Instant;
 
-use crate::gateway::connection::terms::Terms;
 use crate::gateway::connection::wire::Wire;
 use crate::gateway::shard::fanout::{Fanout, Member};
-use crate::gateway::shard::owed::Owed;
 use crate::hub::TopicId;
 use crate::protocol::openalgo::options::{Delivery, Policy};
 
 impl<W, S> Member<W, S> {
+    /// No frame of a topic may be missing, from what is owed of it on; `at` its place in the list.
+    fn promise(&mut self, at: usize, topic: TopicId, reserve: usize) {
+        if self.promised.is_empty() {
+            // What waits already gives way to nothing, so what is promised has room behind it.
+            self.reserved = self.outbox.waiting() + reserve;
+            self.outbox.promise();
+        }
+        self.promised.insert(at, topic);
+    }
+
+    /// Every frame may be missing.
+    pub(super) fn promise_nothing(&mut self) {
+        self.promised.clear();
+        self.reserved = 0;
+        self.outbox.promise_nothing();
+    }
+
     /// Frames of a topic may be missing.
     pub(super) fn withdraw(&mut self, topic: TopicId) {
         if let Ok(at) = self.promised.binary_search(&topic) {
             self.promised.remove(at);
             if self.promised.is_empty() {
-                self.outbox.promise_nothing();
+                self.promise_nothing();
             }
         }
     }
@@ -25,21 +40,12 @@ impl<W, S> Member<W, S> {
 impl<W: Wire, S> Fanout<W, S> {
     /// Changes how a holder wants a topic's frames.
     pub(crate) fn set_delivery(&mut self, slot: u32, topic: TopicId, wanted: Delivery) {
-        let (limit, now) = (self.limit(slot), self.now);
         let Some(Some(member)) = self.members.get_mut(slot as usize) else { return };
         if member.held.binary_search(&topic).is_err() {
             return;
         }
         match (member.promised.binary_search(&topic), wanted.policy) {
-            (Err(at), Policy::Every) => {
-                member.promised.insert(at, topic);
-                let Member { outbox, held, promised, encoding, .. } = member;
-                let terms = Terms { limit, promised, held, now };
-                let mut owed = Owed { topics: &mut self.topics, slot, now };
-                let before = self.sending.counts.frames;
-                outbox.promise(topic, &mut owed, &terms, &mut self.sending.counts);
-                self.sending.counts.attribute(before, *encoding);
-            }
+            (Err(at), Policy::Every) => member.promise(at, topic, self.overflow.reserve()),
             (Ok(_), Policy::Conflate) => member.withdraw(topic),
             _ => {}
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::*;
 use crate::protocol::openalgo::options::{Delivery, Policy};
 
-const EVERY: Delivery = Delivery { policy: Policy::Every, interval: Duration::ZERO };
+pub(super) const EVERY: Delivery = Delivery { policy: Policy::Every, interval: Duration::ZERO };
 
-fn every_ms(ms: u64) -> Delivery {
+pub(super) fn every_ms(ms: u64) -> Delivery {
     Delivery { policy: Policy::Conflate, interval: Duration::from_millis(ms) }
 }
 
@@ -58,6 +58,8 @@ struct Holding {
     published: Vec<u32>,
     /// What may not be missing.
     promised: Vec<u32>,
+    /// That begins with a latest frame which has not left yet.
+    waits: bool,
     /// Held since it was first taken, on the same terms.
     is_steady: bool,
     /// Since when.
@@ -153,10 +155,13 @@ impl Model {
                     frames.iter().map(|(topic, pad)| self.world.frame(*topic, *pad)).collect();
                 for (topic, value, _) in &frames {
                     for consumer in self.consumers.iter_mut().filter(|c| !c.closed) {
+                        let owed = self.world.owes(consumer.slot, *topic);
                         if let Some(holding) = consumer.holds.get_mut(&topic.0) {
+                            holding.waits &= owed;
+                            assert!(holding.waits || !owed || holding.delivery != EVERY, "owed of old");
                             self.due += 1;
                             holding.published.push(*value);
-                            if holding.delivery == EVERY {
+                            if holding.delivery == EVERY && !holding.waits {
                                 holding.promised.push(*value);
                             }
                         }
@@ -197,6 +202,9 @@ impl Model {
             if holding.delivery == EVERY && delivery != EVERY {
                 holding.promised.clear();
             }
+            if taken.is_some() || holding.delivery != delivery {
+                holding.waits = self.world.owes(consumer.slot, id);
+            }
             holding.delivery = delivery;
         }
     }
@@ -221,6 +229,9 @@ impl Model {
             });
             self.world.fanout.snapshot(slot, new.as_slice());
             self.world.fanout.pump(slot, false);
+            if let Some(new) = new {
+                consumer.holds.get_mut(&to).unwrap().waits = self.world.owes(slot, new);
+            }
             self.left = true;
         }
     }
@@ -407,7 +418,7 @@ proptest! {
     }
 }
 
-fn want(world: &mut World, slot: u32, topic: u32, delivery: Delivery) {
+pub(super) fn want(world: &mut World, slot: u32, topic: u32, delivery: Delivery) {
     world.fanout.hold(slot, &key(topic));
     world.fanout.set_delivery(slot, world.topics[topic as usize], delivery);
 }
