@@ -35,7 +35,7 @@ pub(crate) use payload::Payloads;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Program {
     Tickgate,
-    /// With `gateway.flush_interval_ms = 1`.
+    /// With `gateway.flush_interval_us = 1000`.
     TickgateCoalescing,
     /// Its server.
     Nats(PathBuf),
@@ -67,7 +67,7 @@ impl Program {
     /// # Errors
     /// What went wrong, in words.
     pub(crate) fn run(&self, args: &Args, shape: &Shape, round: usize) -> Result<Row, String> {
-        let coalescing = [("TICKGATE_GATEWAY__FLUSH_INTERVAL_MS", "1")];
+        let coalescing = [("TICKGATE_GATEWAY__FLUSH_INTERVAL_US", "1000")];
         let log = Log::new();
         let outcome = match self {
             Self::Tickgate => return tickgate::run(self.name(), args, shape, round, &[]),

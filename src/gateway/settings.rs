@@ -48,9 +48,10 @@ pub struct Settings {
     pub close_timeout_ms: u64,
     /// How long subscriptions wait for the first instrument list.
     pub master_wait_ms: u64,
-    /// The least time between two flushes: fewer writes for up to that much delay. 0: each
-    /// batch leaves at once.
-    pub flush_interval_ms: u64,
+    /// The least time between two flushes: fewer writes for up to that much delay. The last of a
+    /// burst leaves when it has passed, up to about a millisecond late, which is what timers are
+    /// good for. 0: each batch leaves at once.
+    pub flush_interval_us: u64,
     /// REST requests of one key for one endpoint in a second; 0: any number.
     pub api_rate_per_s: u32,
     /// The same of orders.
@@ -83,7 +84,7 @@ impl Default for Settings {
             ping_timeout_ms: 20_000,
             close_timeout_ms: 2_000,
             master_wait_ms: 10_000,
-            flush_interval_ms: 0,
+            flush_interval_us: 0,
             api_rate_per_s: 50,
             order_rate_per_s: 10,
             smart_order_rate_per_s: 10,
@@ -175,7 +176,7 @@ impl Settings {
     }
 
     pub(crate) fn flush_interval(&self) -> Duration {
-        Duration::from_millis(self.flush_interval_ms)
+        Duration::from_micros(self.flush_interval_us)
     }
 }
 

@@ -891,7 +891,7 @@ async fn a_consumer_that_closes_is_answered_in_kind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_flush_interval_ticks_are_gathered_and_none_is_late_for_long() {
-    let mut rig = Rig::with(|s| s.flush_interval_ms = 50).await;
+    let mut rig = Rig::with(|s| s.flush_interval_us = 50_000).await;
     let mut client = rig.authenticated().await;
     client.subscribe(&[1], 1).await;
     let before = rig.gateway.counts();

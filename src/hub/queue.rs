@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::hub::batch::Batch;
 use crate::hub::{FeedId, FeedState, Part, ShardId};
@@ -32,8 +33,18 @@ pub enum ShardEvent {
 }
 
 #[derive(Debug, Default)]
+struct Waiting {
+    events: VecDeque<ShardEvent>,
+    /// Before this the shard takes nothing and is not woken.
+    rests_until: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
 pub(super) struct Queue {
-    events: Mutex<VecDeque<ShardEvent>>,
+    waiting: Mutex<Waiting>,
+    /// Whether the shard rests between flushes: then batches wait by intent, and only their bytes
+    /// say that it is behind.
+    rests: AtomicBool,
     /// Bytes of the batches that wait; what back-pressure is decided by.
     waiting_bytes: AtomicUsize,
     waiting_batches: AtomicUsize,
@@ -42,9 +53,9 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    fn events(&self) -> MutexGuard<'_, VecDeque<ShardEvent>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         // Nothing panics while the lock is held; a poisoned queue is still whole.
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn push(&self, event: ShardEvent) {
@@ -55,15 +66,22 @@ impl Queue {
             self.waiting_bytes.fetch_add(batch.bytes.len(), Ordering::Relaxed);
             self.waiting_batches.fetch_add(1, Ordering::Relaxed);
         }
-        self.events().push_back(event);
-        self.wake.notify_one();
+        let mut waiting = self.waiting();
+        waiting.events.push_back(event);
+        let rests = waiting.rests_until.is_some_and(|until| Instant::now() < until);
+        drop(waiting);
+        // What comes when the rest is over wakes the shard; if nothing does, its own timer will.
+        if !rests {
+            self.wake.notify_one();
+        }
     }
 
     /// Whether a publisher should wait for this shard.
     pub(super) fn is_behind(&self, limit_bytes: usize, limit_batches: usize) -> bool {
         !self.closed.load(Ordering::Acquire)
             && (self.waiting_bytes.load(Ordering::Relaxed) > limit_bytes
-                || self.waiting_batches.load(Ordering::Relaxed) > limit_batches)
+                || (self.waiting_batches.load(Ordering::Relaxed) > limit_batches
+                    && !self.rests.load(Ordering::Relaxed)))
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -88,13 +106,28 @@ impl ShardQueue {
 
     /// The next event, if one waits.
     pub fn try_recv(&mut self) -> Option<ShardEvent> {
-        let event = self.queue.events().pop_front()?;
+        let event = self.queue.waiting().events.pop_front()?;
         if let ShardEvent::Batch(batch) = &event {
             self.queue.waiting_bytes.fetch_sub(batch.bytes.len(), Ordering::Relaxed);
             self.queue.waiting_batches.fetch_sub(1, Ordering::Relaxed);
             self.progress.notify_waiters();
         }
         Some(event)
+    }
+
+    /// Takes nothing until then, and lets nobody wake it: the next call of [`Self::recv`] is to come
+    /// when [`Self::woken`] returns or the time is reached.
+    pub fn rest_until(&self, until: Instant) {
+        self.queue.rests.store(true, Ordering::Relaxed);
+        self.queue.waiting().rests_until = Some(until);
+    }
+
+    /// Waits for something that came after the rest.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn woken(&self) {
+        self.queue.wake.notified().await;
     }
 
     /// The next event.
@@ -114,7 +147,7 @@ impl ShardQueue {
 impl Drop for ShardQueue {
     fn drop(&mut self) {
         self.queue.closed.store(true, Ordering::Release);
-        self.queue.events().clear();
+        self.queue.waiting().events.clear();
         self.progress.notify_waiters();
     }
 }

@@ -499,6 +499,28 @@ async fn a_shard_that_is_behind_holds_the_publisher_until_it_has_caught_up() {
     publisher.ready().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_rests_is_not_woken_and_holds_nobody() {
+    let hub = Hub::new("sim");
+    let mut shard = hub.attach_shard();
+    hub.acquire(shard.id(), key(1, Mode::Ltp));
+    let mut publisher = hub.publisher(FeedId(0));
+    let mut publish = |value| {
+        publisher.publish(&[quote(1, value, 50)]);
+        publisher.flush();
+        let is_ready = futures::FutureExt::now_or_never(publisher.ready()).is_some();
+        assert!(is_ready, "what waits until the rest is over is not behind");
+    };
+    let rest = tokio::time::Duration::from_millis(1);
+    shard.rest_until(tokio::time::Instant::now() + rest);
+    (1..=9).for_each(&mut publish);
+    assert!(futures::FutureExt::now_or_never(shard.woken()).is_none());
+    tokio::time::advance(rest).await;
+    publish(10);
+    shard.woken().await;
+    assert_eq!(std::iter::from_fn(|| shard.try_recv()).count(), 10, "in one go");
+}
+
 #[test]
 fn batches_are_used_again() {
     let hub = Hub::new("sim");

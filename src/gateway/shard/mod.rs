@@ -124,6 +124,15 @@ pub(crate) fn run(
     }
 }
 
+/// The next event, or between flushes that it is time for one.
+async fn next_wake(queue: &mut ShardQueue, flushing: bool) -> Wake {
+    if flushing {
+        return Wake::Event(queue.recv().await);
+    }
+    queue.woken().await;
+    Wake::ReadyOrTime
+}
+
 /// The runtime of a shard: its thread, its reactor.
 pub(crate) fn new_runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()
@@ -201,7 +210,7 @@ impl<'a> Shard<'a> {
             }
             let wake = tokio::select! {
                 biased;
-                event = self.queue.recv(), if flushing => Wake::Event(event),
+                wake = next_wake(&mut self.queue, flushing) => wake,
                 () = ready.wait() => Wake::ReadyOrTime,
                 order = orders.recv() => Wake::Order(order),
                 Ok(()) = keys.changed() => Wake::Keys,
@@ -314,7 +323,11 @@ impl<'a> Shard<'a> {
         if let Some(oldest) = oldest {
             self.reporter.latency(self.env.clock.now().since(oldest).as_secs_f64());
         }
-        self.next_flush = self.now + self.env.settings.flush_interval();
+        let interval = self.env.settings.flush_interval();
+        self.next_flush = self.now + interval;
+        if !interval.is_zero() {
+            self.queue.rest_until(self.next_flush);
+        }
     }
 
     fn on_order(&mut self, order: Order) {
