@@ -1,5 +1,5 @@
 //! A broker in memory that keeps the rules of XTS: one live token, subscriptions that belong
-//! to it, no subscription twice.
+//! to it, no subscription twice. One file although it is long: every rule reads the same state.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};

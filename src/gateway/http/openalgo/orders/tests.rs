@@ -1,4 +1,5 @@
-//! What is sent, what is not, and what is said of either.
+//! What is sent, what is not, and what is said of either. One file although it is long: every test
+//! here stands on the same fake broker.
 
 use std::sync::PoisonError;
 use std::time::Duration;
