@@ -251,7 +251,8 @@ fn compose(reader: Reader, file: Option<(&str, &str)>, env: &dyn Env) -> Result<
         // A file of the broker's secrets that only the server's user can read is no concern of `tail`.
         of_secrets.retain(|problem| problem.place.is_variable_of(secrets::FERNET_KEY));
     }
-    for (keys, message) in check::values(&config) {
+    let of_tls = (reader == Reader::Server).then(|| check::tls(&config)).flatten();
+    for (keys, message) in check::values(&config).into_iter().chain(of_tls) {
         // A key that could not be read has its default now; one complaint about it is enough.
         if problems.iter().any(|problem| keys.contains(&problem.key)) {
             continue;

@@ -1,9 +1,12 @@
 //! The `[gateway]` table: where consumers are listened for, and every limit they have.
 //! Not the checks across tables; those are `config`'s.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+
+use crate::gateway::tls::Files;
 
 /// Settings of both consumer-facing ports.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -17,6 +20,10 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// Host names under which the ports are reached, besides addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
+    /// The PEM file of the server's certificate and chain, for both ports; empty: no TLS.
+    pub tls_cert_file: PathBuf,
+    /// The PEM file of its private key.
+    pub tls_key_file: PathBuf,
     /// Threads that serve consumers; 0: one less than cores, at least one.
     pub shards: usize,
     /// Connections in all.
@@ -69,6 +76,8 @@ impl Default for Settings {
             http_listen: "127.0.0.1:5000".to_owned(),
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
+            tls_cert_file: PathBuf::new(),
+            tls_key_file: PathBuf::new(),
             shards: 0,
             max_consumers: 10_000,
             max_consumers_per_address: 1_000,
@@ -140,6 +149,13 @@ impl Settings {
             at_least(key, value, 1, "must be at least 1");
         }
         found
+    }
+
+    /// The files of TLS, if it is on: if either is named.
+    pub fn tls_files(&self) -> Option<Files> {
+        let (cert, key) = (&self.tls_cert_file, &self.tls_key_file);
+        let on = !(cert.as_os_str().is_empty() && key.as_os_str().is_empty());
+        on.then(|| Files { cert: cert.clone(), key: key.clone() })
     }
 
     /// The number of shards to start.

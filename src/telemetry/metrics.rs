@@ -47,6 +47,10 @@ pub const CONSUMERS_SLOW: &str = "tickgate_consumers_slow";
 pub const CONSUMERS_CLOSED: &str = "tickgate_consumers_closed_total";
 /// Connections refused before they became consumers, by `reason`.
 pub const CONSUMERS_REFUSED: &str = "tickgate_consumers_refused_total";
+/// Requests to the HTTP port that were refused before anything was done about them, by `reason`.
+pub const HTTP_REFUSED: &str = "tickgate_http_refused_total";
+/// Times that the TLS certificate was read anew, by `outcome` (done, failed).
+pub const TLS_RELOADS: &str = "tickgate_tls_reloads_total";
 /// Broker frame read to bytes handed to the consumer's socket, in seconds.
 pub const TICK_LATENCY: &str = "tickgate_tick_latency_seconds";
 /// Upstream subscriptions by `account` and `state` (wanted, confirmed, rejected).

@@ -92,6 +92,8 @@ fn describe() {
     describe_gauge!(names::CONSUMERS_SLOW, count, "Consumers in conflation.");
     describe_counter!(names::CONSUMERS_CLOSED, count, "Consumers' connections that ended.");
     describe_counter!(names::CONSUMERS_REFUSED, count, "Connections refused before they became consumers.");
+    describe_counter!(names::HTTP_REFUSED, count, "HTTP requests refused before anything was done.");
+    describe_counter!(names::TLS_RELOADS, count, "Times that the TLS certificate was read anew.");
     describe_histogram!(
         names::TICK_LATENCY,
         Unit::Seconds,

@@ -20,6 +20,7 @@ use actix_web::dev::{Extensions, ServerHandle};
 use actix_web::middleware::{NormalizePath, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, Route, web};
+use rustls::ServerConfig;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -61,6 +62,8 @@ pub struct Deps {
     pub settings: Settings,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
+    /// How the port does TLS; `None`: not at all.
+    pub tls: Option<ServerConfig>,
 }
 
 impl fmt::Debug for Deps {
@@ -119,6 +122,7 @@ pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
         rules: HostRules::new(&addr.ip().to_string(), &settings.allowed_hosts, &settings.allowed_origins),
         started: Instant::now(),
     });
+    let tls = deps.tls;
     let server = HttpServer::new(move || {
         App::new()
             .app_data(shared.clone())
@@ -157,9 +161,12 @@ pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
     .client_request_timeout(REQUEST_TIMEOUT)
     .on_connect(without_delay)
     .disable_signals()
-    .shutdown_timeout(2)
-    .listen(listener)?
-    .run();
+    .shutdown_timeout(2);
+    let server = match tls {
+        None => server.listen(listener)?,
+        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+    };
+    let server = server.run();
     Ok(HttpHandle { addr, server: server.handle(), serving: tokio::spawn(server), upkeep })
 }
 

@@ -222,6 +222,7 @@ impl Port {
             audit: audit.clone(),
             prometheus: Prometheus::install().unwrap(),
             settings,
+            tls: None,
             clock,
         };
         let server = start(TcpListener::bind("127.0.0.1:0").unwrap(), deps).unwrap();

@@ -30,6 +30,7 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use rustls::ServerConnection;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -37,6 +38,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::clock::{Clock, UnixNanos};
 use crate::gateway::auth::ConsumerKeys;
+use crate::gateway::connection::tls::TlsSocket;
 use crate::gateway::connection::wire::Transport;
 use crate::gateway::handshake::Full;
 use crate::gateway::listener::Admitted;
@@ -84,10 +86,14 @@ pub(crate) enum Order {
     Accept {
         /// Non-blocking.
         socket: std::net::TcpStream,
+        /// The handshake is done.
+        tls: Option<Box<ServerConnection>>,
         peer: SocketAddr,
         /// There is no room; say so.
         full: Option<Full>,
         admitted: Admitted,
+        /// When the connection was made.
+        since: Instant,
     },
     /// Close every connection, and end when they have, or at this time.
     Stop(Instant),
@@ -332,9 +338,9 @@ impl<'a> Shard<'a> {
 
     fn on_order(&mut self, order: Order) {
         match order {
-            Order::Accept { socket, peer, full, admitted } => {
+            Order::Accept { socket, tls, peer, full, admitted, since } => {
                 if self.stop_at.is_none()
-                    && let Err(error) = self.accept(socket, peer, full, admitted)
+                    && let Err(error) = self.accept((socket, tls), (peer, since), full, admitted)
                 {
                     tracing::warn!(%error, %peer, "a connection could not be taken over");
                 }
@@ -356,8 +362,8 @@ impl<'a> Shard<'a> {
 
     fn accept(
         &mut self,
-        socket: std::net::TcpStream,
-        peer: SocketAddr,
+        (socket, tls): (std::net::TcpStream, Option<Box<ServerConnection>>),
+        (peer, since): (SocketAddr, Instant),
         full: Option<Full>,
         admitted: Admitted,
     ) -> io::Result<()> {
@@ -365,10 +371,17 @@ impl<'a> Shard<'a> {
         let socket = TcpStream::from_std(socket)?;
         let id = self.next_id;
         self.next_id += 1;
-        let (ready, settings, now) = (&self.ready, &self.env.settings, self.now);
-        let slot = self.fanout.insert(Transport::Plain(socket), |slot| {
-            Consumer::new(&Flag::new(slot, id, ready), peer, full, admitted, settings, now)
+        let (ready, settings) = (&self.ready, &self.env.settings);
+        let wire = match tls {
+            None => Transport::Plain(socket),
+            Some(session) => Transport::Tls(Box::new(TlsSocket::new(socket, session))),
+        };
+        let slot = self.fanout.insert(wire, |slot| {
+            Consumer::new(&Flag::new(slot, id, ready), peer, full, admitted, settings, since)
         });
+        if let Some(member) = self.fanout.get_mut(slot) {
+            member.wire.wake(&member.state.waker);
+        }
         self.read(slot);
         self.arm(slot);
         Ok(())
