@@ -4,6 +4,7 @@
 mod binary;
 mod options;
 mod renaming;
+mod since;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
