@@ -170,6 +170,7 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
     // instruments come from whichever account can list them.
     let hub = Hub::with_clock(broker_name, Arc::clone(&clock));
     hub.set_feeds(upstreams.len());
+    hub.keep(config.gateway.replay_messages, config.gateway.replay_total_bytes);
     let capacities: Vec<_> = upstreams.iter().map(|u| u.broker.limits().max_subscriptions).collect();
     let spread = session::Spread::new(&capacities);
     let master = MasterHandle::new();

@@ -43,6 +43,10 @@ pub struct Settings {
     pub overflow_bytes: usize,
     /// What may wait for all slow consumers together.
     pub overflow_total_bytes: usize,
+    /// Messages of each instrument that are kept for consumers that come back with `since`; 0: none.
+    pub replay_messages: usize,
+    /// What may be kept of all instruments.
+    pub replay_total_bytes: usize,
     /// From the connection to the end of the opening handshake.
     pub handshake_timeout_ms: u64,
     /// From the handshake to a valid key.
@@ -87,6 +91,8 @@ impl Default for Settings {
             max_frame_bytes: 1 << 20,
             overflow_bytes: 4 << 20,
             overflow_total_bytes: 256 << 20,
+            replay_messages: 64,
+            replay_total_bytes: 64 << 20,
             handshake_timeout_ms: 10_000,
             auth_timeout_ms: 15_000,
             ping_interval_ms: 20_000,

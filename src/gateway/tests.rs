@@ -4,6 +4,7 @@
 mod binary;
 mod options;
 mod renaming;
+mod since;
 mod tls;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@ mod encode;
 mod mailbox;
 mod publisher;
 mod queue;
+mod replay;
 mod topic;
 
 #[cfg(test)]
@@ -23,19 +24,21 @@ use tokio::sync::{Notify, watch};
 pub use batch::{Batch, Entry};
 pub use publisher::{Counters, Publisher};
 pub use queue::{ShardEvent, ShardQueue};
+pub use replay::Replay;
 pub use topic::{Encoding, TopicId, TopicKey};
 
 use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::hub::mailbox::Mailbox;
 use crate::hub::publisher::Memory;
 use crate::hub::queue::Queue;
+use crate::hub::replay::SharedRings;
 use crate::hub::topic::{Change, Table};
 use crate::market::{InstrumentId, KindSet, OrderUpdate};
 use crate::protocol::Mode;
 use crate::protocol::binary::Header;
 
 /// Number of a feed; an account's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FeedId(pub u32);
 
 /// Number of a shard.
@@ -95,6 +98,8 @@ pub struct NoRoom {
 #[derive(Debug)]
 struct Seat {
     mailbox: Arc<Mailbox>,
+    /// What its publisher keeps for consumers that come back.
+    rings: SharedRings,
     /// What the last publisher knew; `None` while there is one.
     memory: Option<Memory>,
     /// Publishers that began without what the one before them knew.
@@ -135,6 +140,8 @@ pub(crate) struct Inner {
     rejected: Mutex<HashMap<(InstrumentId, Part), Refusal>>,
     /// Slots that the broker grants over all accounts; `usize::MAX` until that is known.
     budget: AtomicUsize,
+    /// What may be kept for consumers that come back.
+    kept: Arc<replay::Limits>,
 }
 
 impl fmt::Debug for Inner {
@@ -176,6 +183,7 @@ impl Hub {
             owners: Mutex::default(),
             rejected: Mutex::default(),
             budget: AtomicUsize::new(usize::MAX),
+            kept: Arc::default(),
         }))
     }
 
@@ -351,8 +359,10 @@ impl Hub {
             |change: &Change| owners.as_ref().is_none_or(|o| o.get(&change.instrument()) == Some(&feed));
         table.all().filter(is_mine).for_each(|change| mailbox.post(change));
         drop(owners);
-        seats.insert(feed, Seat { mailbox: Arc::clone(&mailbox), memory: None, fresh });
-        Publisher::new(Arc::clone(&self.0), feed, mailbox, Memory::beginning(fresh))
+        let memory = Memory::beginning(fresh, Arc::clone(&self.0.kept));
+        let rings = Arc::clone(&memory.rings);
+        seats.insert(feed, Seat { mailbox: Arc::clone(&mailbox), rings, memory: None, fresh });
+        Publisher::new(Arc::clone(&self.0), feed, mailbox, memory)
     }
 
     /// Moves whenever a shard takes a topic, or its last holder leaves it. Who sees it move

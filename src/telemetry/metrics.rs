@@ -37,6 +37,10 @@ pub const FRAMES_SENT: &str = "tickgate_frames_sent_total";
 pub const TICKS_CONFLATED: &str = "tickgate_ticks_conflated_total";
 /// Frames left out because their consumer asked for one per interval.
 pub const TICKS_THROTTLED: &str = "tickgate_ticks_throttled_total";
+/// Frames given to consumers that came back with `since`.
+pub const FRAMES_REPLAYED: &str = "tickgate_frames_replayed_total";
+/// Times that something of what such a consumer had missed was not kept any more.
+pub const REPLAYS_INCOMPLETE: &str = "tickgate_replays_incomplete_total";
 /// Requests below `/api/v1`, by `endpoint` and `outcome`.
 pub const REST_REQUESTS: &str = "tickgate_rest_requests_total";
 /// Consumers connected now.

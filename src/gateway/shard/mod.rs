@@ -1,7 +1,7 @@
 //! One shard: a thread that owns its share of the consumers, their sockets included. Reads
 //! what they say, gives them what the hub publishes. Here is the event loop; the parts are in
 //! `reading`, `writing`, `ending`, `commands` (the protocol's meaning), `introducing`,
-//! `renaming` and `fanout`.
+//! `renaming`, `resuming` and `fanout`.
 //!
 //! One poll loop instead of a task per connection: the sockets' wakers put a connection on a
 //! list ([`ready`]), so an idle consumer costs no task, no buffer and no lock.
@@ -19,6 +19,7 @@ mod pacing;
 mod reading;
 mod ready;
 mod renaming;
+mod resuming;
 mod stats;
 mod timers;
 mod topics;

@@ -83,11 +83,99 @@ pub struct Outcome<'a> {
     pub error: Option<String>,
 }
 
-/// Acknowledges a subscribe frame: `partial` as soon as anything failed. With `since` it says that what
-/// came since a number is not to be had.
+/// What a consumer is given of what came since a number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resumed<'a> {
+    /// Whether the server keeps anything for that.
+    pub granted: bool,
+    /// The server's life, to which the numbers belong.
+    pub epoch: u32,
+    /// By name, those that were subscribed.
+    pub names: Vec<ResumedName<'a>>,
+}
+
+/// The same of one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResumedName<'a> {
+    /// As the consumer wrote it.
+    pub symbol: &'a str,
+    /// As the consumer wrote it.
+    pub exchange: &'a str,
+    /// What follows the acknowledgement, if anything does.
+    pub range: Option<ResumedRange>,
+    /// Why something is missing, if it is.
+    pub missing: Option<&'static str>,
+}
+
+/// Numbers above the first, up to the second, of which all frames follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResumedRange {
+    /// The frame of this number does not follow.
+    pub after: u64,
+    /// The last one. What comes then is live.
+    pub to: u64,
+    /// How many there are: not every number has a frame in every mode.
+    pub frames: usize,
+}
+
+fn push_resumed(resumed: &Resumed<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"tickgate\":{\"since\":");
+    out.extend_from_slice(if resumed.granted { b"true" } else { b"false" });
+    out.extend_from_slice(b",\"epoch\":");
+    push_number(resumed.epoch.into(), out);
+    out.extend_from_slice(b",\"replays\":[");
+    for (index, name) in resumed.names.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"symbol\":");
+        push_string(name.symbol, out);
+        out.extend_from_slice(b",\"exchange\":");
+        push_string(name.exchange, out);
+        if let Some(range) = name.range {
+            out.extend_from_slice(b",\"after\":");
+            push_number(range.after, out);
+            out.extend_from_slice(b",\"to\":");
+            push_number(range.to, out);
+        }
+        out.extend_from_slice(b",\"frames\":");
+        push_number(name.range.map_or(0, |range| range.frames as u64), out);
+        if let Some(reason) = name.missing {
+            out.extend_from_slice(b",\"missing\":");
+            push_string(reason, out);
+        }
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+}
+
+/// Tells a consumer that asked for what came since a number that some of it is lost for good: what came
+/// after `seq` up to `to`, where that is known.
+pub fn lost((symbol, exchange): (&str, &str), seq: u64, to: Option<u64>, reason: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":\"gap\",\"after_seq\":");
+    push_number(seq, out);
+    if let Some(to) = to {
+        out.extend_from_slice(b",\"to_seq\":");
+        push_number(to, out);
+    }
+    out.extend_from_slice(b",\"symbols\":[{\"symbol\":");
+    push_string(symbol, out);
+    out.extend_from_slice(b",\"exchange\":");
+    push_string(exchange, out);
+    out.extend_from_slice(b"}],\"backfilled\":false,\"reason\":");
+    push_string(reason, out);
+    out.push(b'}');
+}
+
+fn push_number(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Acknowledges a subscribe frame: `partial` as soon as anything failed. To who asked for what came since a
+/// number it says what follows.
 pub fn subscribe_ack(
     outcomes: &[Outcome<'_>],
-    (mode, since): (Mode, bool),
+    (mode, resumed): (Mode, Option<&Resumed<'_>>),
     broker: &str,
     request_id: Option<&RawValue>,
     out: &mut Vec<u8>,
@@ -111,8 +199,8 @@ pub fn subscribe_ack(
         out.push(b'}');
     }
     out.extend_from_slice(b"],\"message\":\"Subscription processing complete\"");
-    if since {
-        out.extend_from_slice(b",\"tickgate\":{\"since\":false}");
+    if let Some(resumed) = resumed {
+        push_resumed(resumed, out);
     }
     push_end(broker, request_id, out);
 }
@@ -300,7 +388,7 @@ mod tests {
         assert_eq!(
             written(|out| subscribe_ack(
                 &[outcome("SBIN", None), outcome("NOPE", Some("Symbol NOPE not found for exchange NSE"))],
-                (Mode::Quote, false),
+                (Mode::Quote, None),
                 "b",
                 Some(&id),
                 out
@@ -310,9 +398,21 @@ mod tests {
                 {"symbol":"SBIN","exchange":"NSE","status":"success","mode":"Quote","depth":5,"broker":"b"},
                 {"symbol":"NOPE","exchange":"NSE","status":"error","message":"Symbol NOPE not found for exchange NSE","broker":"b"}]})
         );
+        let range = |after, to, frames| Some(ResumedRange { after, to, frames });
+        let name = |symbol, range, missing| ResumedName { symbol, exchange: "NSE", range, missing };
+        let names = vec![name("SBIN", range(7, 9, 2), None), name("TCS", None, Some("why"))];
+        let resumed = Resumed { granted: true, epoch: 5, names };
+        let how = (Mode::Ltp, Some(&resumed));
         assert_eq!(
-            written(|out| subscribe_ack(&[outcome("SBIN", None)], (Mode::Ltp, true), "b", None, out))["tickgate"],
-            json!({"since":false})
+            written(|out| subscribe_ack(&[outcome("SBIN", None)], how, "b", None, out))["tickgate"],
+            json!({"since":true,"epoch":5,"replays":[
+                {"symbol":"SBIN","exchange":"NSE","after":7,"to":9,"frames":2},
+                {"symbol":"TCS","exchange":"NSE","frames":0,"missing":"why"}]})
+        );
+        assert_eq!(
+            written(|out| lost(("SBIN", "NSE"), 4, Some(7), "why", out)),
+            json!({"type":"gap","after_seq":4,"to_seq":7,"symbols":[{"symbol":"SBIN","exchange":"NSE"}],
+                "backfilled":false,"reason":"why"})
         );
         assert_eq!(
             written(|out| unsubscribe_ack(
