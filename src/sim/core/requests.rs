@@ -32,6 +32,14 @@ impl Core {
         };
         let limit = self.settings.max_subscriptions;
         let Some(session) = &self.accounts[account].sessions.market else { return Answer::invalid_token() };
+        let of = self.accounts[account].of;
+        match self.troubles.refuses_batch(of) {
+            Some(true) => return Answer::too_many_subscriptions(session, limit, wanted.ids.len()),
+            Some(false) => {
+                return Answer::already_subscribed(limit.saturating_sub(session.subscriptions.len()));
+            }
+            None => {}
+        }
         let mut added = session.subscriptions.clone();
         for &id in &wanted.ids {
             if !added.insert(Subscription { id, code: wanted.code }) {
