@@ -13,6 +13,7 @@
 //! | `fault_begin`, `fault_end` | `number`, `fault`; at the end also `struck` |
 //! | `dropped` | `lines`: so many before this one are missing |
 //!
+//! A value in a REST answer is a `message` too; one of `quotes` has an empty `account`.
 //! `ltp` and the rest are as sent. `faulty` means: what went over the wire is not what the
 //! market had, or cannot be read. With `time_jump` only the times are wrong, with `old_sequence`
 //! the values were right when the fault began.
@@ -30,6 +31,7 @@ use serde_json::{Value, json};
 
 use crate::clock::UnixNanos;
 use crate::market::{InstrumentId, Price};
+use crate::sim::encode::{Message, NOT_A_NUMBER};
 
 /// Notes between two collections, at most.
 const MAX_NOTES: usize = 200_000;
@@ -122,6 +124,24 @@ pub struct Sent {
     pub open_interest: i64,
     /// What spoiled it.
     pub fault: Option<&'static str>,
+}
+
+impl Sent {
+    /// What a message says.
+    pub(crate) fn new(account: Arc<str>, message: &Message<'_>, fault: Option<&'static str>) -> Self {
+        let quote = message.quote;
+        Self {
+            account,
+            id: message.id,
+            code: message.code,
+            sequence: message.sequence,
+            ltp: (quote.ltp != NOT_A_NUMBER).then_some(quote.ltp),
+            volume: quote.volume,
+            last_trade: quote.last_trade,
+            open_interest: quote.open_interest,
+            fault,
+        }
+    }
 }
 
 impl Note {

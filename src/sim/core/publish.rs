@@ -11,7 +11,7 @@ use super::trouble::{Compression, Spoil, Troubles, UNKNOWN_CODE};
 use super::{Core, Out};
 use crate::broker::xts::socketio;
 use crate::clock::UnixNanos;
-use crate::sim::encode::{Message, NOT_A_NUMBER, binary, code, json};
+use crate::sim::encode::{Message, binary, code, json};
 use crate::sim::instruments::{Catalogue, Kind, Listing};
 use crate::sim::market::{Change, Quote};
 use crate::sim::settings::Layout;
@@ -187,18 +187,9 @@ impl Press<'_> {
             listener.frames.text(message, true, spoil, salt);
         }
         if self.notes.is_on() {
-            let quote = message.quote;
-            let sent = Sent {
-                account: Arc::clone(&listener.user),
-                id: message.id,
-                code: if spoil == Some(Spoil::UnknownCode) { UNKNOWN_CODE } else { message.code },
-                sequence: message.sequence,
-                ltp: (quote.ltp != NOT_A_NUMBER).then_some(quote.ltp),
-                volume: quote.volume,
-                last_trade: quote.last_trade,
-                open_interest: quote.open_interest,
-                fault: fault.map(|(_, name)| name),
-            };
+            let code = if spoil == Some(Spoil::UnknownCode) { UNKNOWN_CODE } else { message.code };
+            let message = Message { code, ..*message };
+            let sent = Sent::new(Arc::clone(&listener.user), &message, fault.map(|(_, name)| name));
             self.notes.add(self.now, Event::Message(sent));
         }
     }
