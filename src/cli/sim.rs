@@ -1,6 +1,7 @@
 //! `tickgate sim`: the simulated broker alone.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args as ClapArgs;
@@ -13,7 +14,9 @@ use crate::store::private;
 use crate::telemetry::log;
 
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Example:\n  tickgate sim --listen 127.0.0.1:3000 --pace 20")]
+#[command(
+    after_help = "Example:\n  tickgate sim --listen 127.0.0.1:3000 --pace 20\n  tickgate sim --scenario flaky-evening --truth truth.jsonl"
+)]
 pub(super) struct Args {
     /// Address to listen on [default: sim.listen, 127.0.0.1:3000]
     #[arg(long, value_name = "ADDR")]
@@ -21,6 +24,12 @@ pub(super) struct Args {
     /// How many times faster than real the market moves [default: sim.pace, 1]
     #[arg(long, value_name = "X", value_parser = parse_pace)]
     pace: Option<f64>,
+    /// Faults to play: a file, or a built-in scenario such as flaky-evening [default: sim.scenario]
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<String>,
+    /// Where to write what was really sent, a line of JSON each [default: sim.truth_file]
+    #[arg(long, value_name = "FILE")]
+    truth: Option<PathBuf>,
 }
 
 fn parse_pace(text: &str) -> Result<f64, String> {
@@ -36,6 +45,12 @@ pub(super) fn run(args: &Args, loaded: Loaded) -> anyhow::Result<u8> {
     let mut settings = loaded.config.sim;
     if let Some(pace) = args.pace {
         settings.pace = pace;
+    }
+    if let Some(scenario) = &args.scenario {
+        settings.scenario.clone_from(scenario);
+    }
+    if let Some(truth) = &args.truth {
+        settings.truth_file.clone_from(truth);
     }
     // Apart from that of a feed server's own simulator, which may run on the same directory, and from that of a
     // simulator on another port. One without a port of its own is not found again, so it keeps nothing.

@@ -76,6 +76,13 @@ pub(super) fn values(config: &Config) -> Vec<(Vec<String>, String)> {
         add("sim.replay_file", &format!("there is no file {}", replay.display()));
     }
 
+    let scenario = &config.sim.scenario;
+    if !scenario.is_empty()
+        && let Err(problem) = crate::sim::Scenario::load(scenario)
+    {
+        add("sim.scenario", &problem.to_string());
+    }
+
     let mut of_table = |table: &str, problems: Vec<(&'static str, String)>| {
         found.extend(problems.into_iter().map(|(key, message)| (vec![format!("{table}.{key}")], message)));
     };

@@ -25,6 +25,7 @@ mod readiness;
 mod replaced;
 mod rest;
 mod rig;
+mod scenarios;
 mod schemathesis;
 mod secret;
 mod secrets;

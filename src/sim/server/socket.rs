@@ -47,7 +47,12 @@ pub(super) fn open(
     let is_typed = product == Product::Market || take("apiType").eq_ignore_ascii_case("interactive");
 
     let (frames, received) = mpsc::unbounded_channel();
-    let link = Link { frames, waiting: Arc::new(AtomicUsize::new(0)), given_up: Arc::new(Notify::new()) };
+    let link = Link {
+        frames,
+        waiting: Arc::new(AtomicUsize::new(0)),
+        given_up: Arc::new(Notify::new()),
+        frozen: Arc::new(Notify::new()),
+    };
     let id = {
         let mut locked = lock(&shared.locked);
         let id = locked.next_socket;
@@ -110,8 +115,16 @@ async fn write(
     mut session: actix_ws::Session,
     waiting: &AtomicUsize,
 ) {
+    let mut is_frozen = false;
     while let Some(out) = received.recv().await {
         let (bytes, sent) = match out {
+            Out::Freeze => {
+                is_frozen = true;
+                continue;
+            }
+            // Lost on the way.
+            Out::Text(text) if is_frozen => (text.len(), Ok(())),
+            Out::Binary(data) if is_frozen => (data.len(), Ok(())),
             Out::Text(text) => (text.len(), session.text(text.to_string()).await),
             Out::Binary(data) => (data.len(), session.binary(data).await),
             Out::Close { clean: false } => return,
@@ -146,6 +159,8 @@ async fn read(
     pings.reset();
     loop {
         tokio::select! {
+            // Neither read nor looked after: the other end hears nothing until the end.
+            () = link.frozen.notified() => std::future::pending().await,
             message = stream.recv() => match message {
                 Some(Ok(Message::Text(text))) => {
                     deadline = Instant::now() + patience;
