@@ -21,6 +21,9 @@ pub(super) struct Args {
     /// How many times faster than real the market moves [default: sim.pace, 1]
     #[arg(long, value_name = "X", value_parser = parse_pace)]
     pace: Option<f64>,
+    /// Engine.IO revision of the sockets, 3 as every XTS server or true 4 [default: sim.engine_io, 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(3..=4))]
+    engine_io: Option<u8>,
 }
 
 fn parse_pace(text: &str) -> Result<f64, String> {
@@ -36,6 +39,9 @@ pub(super) fn run(args: &Args, loaded: Loaded) -> anyhow::Result<u8> {
     let mut settings = loaded.config.sim;
     if let Some(pace) = args.pace {
         settings.pace = pace;
+    }
+    if let Some(engine_io) = args.engine_io {
+        settings.engine_io = engine_io;
     }
     // Apart from that of a feed server's own simulator, which may run on the same directory, and from that of a
     // simulator on another port. One without a port of its own is not found again, so it keeps nothing.
