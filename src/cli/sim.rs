@@ -30,6 +30,9 @@ pub(super) struct Args {
     /// Where to write what was really sent, a line of JSON each [default: sim.truth_file]
     #[arg(long, value_name = "FILE")]
     truth: Option<PathBuf>,
+    /// Engine.IO revision of the sockets, 3 as every XTS server or true 4 [default: sim.engine_io, 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(3..=4))]
+    engine_io: Option<u8>,
 }
 
 fn parse_pace(text: &str) -> Result<f64, String> {
@@ -51,6 +54,9 @@ pub(super) fn run(args: &Args, loaded: Loaded) -> anyhow::Result<u8> {
     }
     if let Some(truth) = &args.truth {
         settings.truth_file.clone_from(truth);
+    }
+    if let Some(engine_io) = args.engine_io {
+        settings.engine_io = engine_io;
     }
     // Apart from that of a feed server's own simulator, which may run on the same directory, and from that of a
     // simulator on another port. One without a port of its own is not found again, so it keeps nothing.

@@ -19,6 +19,8 @@ mod options;
 mod orders;
 mod peers;
 mod peers_rest;
+mod peers_servers;
+mod peers_wire;
 mod pooling;
 mod rates;
 mod readiness;

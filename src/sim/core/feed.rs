@@ -14,6 +14,9 @@ use crate::sim::sessions::Product;
 use crate::sim::settings::SocketEnd;
 use crate::sim::truth::Event;
 
+/// The largest body of packets that a polling client may post. Revision 4 tells it.
+pub(crate) const MAX_PAYLOAD_BYTES: usize = 1_000_000;
+
 /// A socket's number over the process's life.
 pub(crate) type SocketId = u64;
 
@@ -66,6 +69,8 @@ pub(crate) struct Connect {
     pub(crate) broadcast_mode: String,
     /// Opened below `/apibinarymarketdata`.
     pub(crate) is_binary: bool,
+    /// It starts by polling, and may change over to a WebSocket.
+    pub(crate) is_polling: bool,
 }
 
 impl Core {
@@ -93,13 +98,18 @@ impl Core {
             Product::Market if connect.broadcast_mode.eq_ignore_ascii_case("partial") => Format::JsonPartial,
             Product::Market => Format::Json,
         };
-        let sid = self.opaque("sid", 15);
-        let open = json!({
+        // Not all clients encode it in their later requests.
+        let sid = self.opaque("sid", 15).replace('+', "-").replace('/', "_");
+        let upgrades: &[&str] = if connect.is_polling { &["websocket"] } else { &[] };
+        let mut open = json!({
             "sid": sid,
-            "upgrades": [],
+            "upgrades": upgrades,
             "pingInterval": self.settings.ping_interval_ms,
             "pingTimeout": self.settings.ping_timeout_ms,
         });
+        if self.settings.engine_io == 4 {
+            open["maxPayload"] = MAX_PAYLOAD_BYTES.into();
+        }
         self.say(id, &format!("0{open}"));
         self.sockets.insert(
             id,
@@ -122,6 +132,11 @@ impl Core {
             self.join(id);
         }
         Ok(())
+    }
+
+    /// A socket's id as its client knows it.
+    pub(crate) fn sid(&self, id: SocketId) -> Option<String> {
+        self.sockets.get(&id).map(|socket| socket.sid.clone())
     }
 
     /// The socket is gone.

@@ -47,7 +47,7 @@ pub(crate) use books::Query;
 use faults::Faults;
 pub(crate) use faults::LoginFault;
 use feed::Socket;
-pub(crate) use feed::{Connect, Out, SocketId};
+pub(crate) use feed::{Connect, MAX_PAYLOAD_BYTES, Out, SocketId};
 use journal::Journal;
 pub(crate) use logins::{INTERACTIVE_CLUSTER, LOOKUP_CLUSTER};
 pub(crate) use nights::Away;

@@ -104,7 +104,9 @@ impl Core {
                 Format::Binary => {
                     for frame in &frames.binary {
                         self.outbox.push((id, Out::Text(Arc::clone(&header))));
-                        self.outbox.push((id, Out::Binary(frame.clone())));
+                        // In revision 4 the message stands alone, without its type.
+                        let start = usize::from(self.settings.engine_io == 4);
+                        self.outbox.push((id, Out::Binary(frame.slice(start..))));
                     }
                 }
                 Format::Json => {

@@ -2,6 +2,8 @@
 
 mod away;
 mod control;
+mod payload;
+mod polling;
 mod rest;
 mod socket;
 
@@ -153,7 +155,13 @@ impl SimServer {
                 .map_err(|problem| ScenarioError::Wrong { name: settings.scenario.clone(), problem })?;
         }
         let locked = Locked { core, links: HashMap::new(), next_socket: 1, truth };
-        let shared = Arc::new(Shared { locked: Mutex::new(locked), file: Mutex::new(file), clock, settings });
+        let shared = Arc::new(Shared {
+            locked: Mutex::new(locked),
+            polling: Mutex::default(),
+            file: Mutex::new(file),
+            clock,
+            settings,
+        });
         shared.save().map_err(|source| Error::State { path: state_file.unwrap_or_default(), source })?;
 
         let ours = Arc::clone(&shared);
@@ -344,6 +352,8 @@ async fn run_market(shared: &Shared, quantum: Duration) {
 /// What requests, sockets and the market share.
 struct Shared {
     locked: Mutex<Locked>,
+    /// Never held together with another.
+    polling: Mutex<polling::Sessions>,
     /// Taken before `locked`, so that states are written in the order they came about.
     file: Mutex<Option<StateFile>>,
     clock: Arc<dyn Clock>,
@@ -369,7 +379,38 @@ struct Link {
     frozen: Arc<Notify>,
 }
 
+impl Link {
+    /// Hands something over. If the task has ended, it forgets the socket by itself.
+    fn send(&self, out: Out) {
+        self.waiting.fetch_add(size(&out), Ordering::Relaxed);
+        let _ = self.frames.send(out);
+    }
+
+    /// Something was taken from it.
+    fn sent(&self, out: &Out) {
+        self.waiting.fetch_sub(size(out), Ordering::Relaxed);
+    }
+}
+
+fn size(out: &Out) -> usize {
+    match out {
+        Out::Text(text) => text.len(),
+        Out::Binary(bytes) => bytes.len(),
+        Out::Close { .. } | Out::Freeze => 0,
+    }
+}
+
 impl Shared {
+    /// A way to a socket that is about to be opened.
+    fn new_link(&self, frames: mpsc::UnboundedSender<Out>) -> (SocketId, Link) {
+        let link = Link { frames, waiting: Arc::default(), given_up: Arc::default(), frozen: Arc::default() };
+        let mut locked = lock(&self.locked);
+        let id = locked.next_socket;
+        locked.next_socket += 1;
+        locked.links.insert(id, link.clone());
+        (id, link)
+    }
+
     /// Asks the core, and sends what comes of it. What changes the saved state goes through
     /// [`Self::change`].
     fn with<R>(&self, ask: impl FnOnce(&mut Core, UnixNanos) -> R) -> R {
@@ -437,17 +478,10 @@ impl Locked {
     fn deliver(&mut self) {
         for (id, out) in self.core.take_outbox() {
             let Some(link) = self.links.get(&id) else { continue };
-            let bytes = match &out {
-                Out::Text(text) => text.len(),
-                Out::Binary(bytes) => bytes.len(),
-                Out::Close { .. } | Out::Freeze => 0,
-            };
             if out == Out::Freeze {
                 link.frozen.notify_one();
             }
-            link.waiting.fetch_add(bytes, Ordering::Relaxed);
-            // The task has ended: it forgets the socket by itself.
-            let _ = link.frames.send(out);
+            link.send(out);
         }
         let notes = self.core.take_notes();
         if !notes.is_empty() {

@@ -86,7 +86,7 @@ pub(super) async fn dispatch(
     }
     if rest == "socket.io" && first != "__sim" {
         let product = if market.is_some() { Product::Market } else { Product::Interactive };
-        return socket::open(&request, payload, shared, product, market == Some(true));
+        return socket::open(&request, payload, shared, product, market == Some(true)).await;
     }
     let _flight = match (first, market) {
         ("__sim", _) => None,
