@@ -25,7 +25,7 @@ use crate::config::Loaded;
 use crate::gateway;
 use crate::gateway::auth::{ConsumerKeys, LocalKey};
 use crate::hub::{FeedId, Hub};
-use crate::market::{Calendar, MasterHandle};
+use crate::market::{Calendar, MasterHandle, calendar};
 use crate::session;
 use crate::sim::SimServer;
 use crate::store::audit::{Audit, Entry};
@@ -157,6 +157,8 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         audit.note(&Entry { who, outcome, ..Entry::new(clock.now(), "key_created") });
     }
 
+    // Before anybody asks when a market trades, the simulator included.
+    calendar::install(config.special_days.clone());
     let (upstreams, sim) = brokers::open(&config, &secrets, &clock).await?;
     let broker_name = config.kind().name();
     // What the accounts share, made before any of them starts: the hub knows how many feeds there will be, and
@@ -166,7 +168,7 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
     let capacities: Vec<_> = upstreams.iter().map(|u| u.broker.limits().max_subscriptions).collect();
     let spread = session::Spread::new(&capacities);
     let master = MasterHandle::new();
-    let calendar = if config.always_open() { Calendar::always_open() } else { Calendar::new() };
+    let calendar = if config.always_open() { Calendar::always_open() } else { Calendar::installed() };
 
     let feed_port = gateway::start(gateway::Deps {
         settings: config.gateway.clone(),

@@ -77,6 +77,22 @@ impl Client {
     /// # Errors
     /// There is no connection, the server refuses it or the key, or it does not answer within 30 seconds.
     pub async fn connect(url: &str, key: &str) -> Result<Self, Error> {
+        Self::authenticate(url, json!({"action": "authenticate", "api_key": key})).await
+    }
+
+    /// The same, and asks to be told how current the data of each instrument are, with a heartbeat: as
+    /// [`What::State`](super::What::State) and [`What::Heartbeat`](super::What::Heartbeat), or without the
+    /// binary encoding as [`Event::Text`]. A server that has no such thing tells nothing of it.
+    ///
+    /// # Errors
+    /// As of [`Self::connect`].
+    pub async fn connect_with_states(url: &str, key: &str) -> Result<Self, Error> {
+        let frame = json!({"action": "authenticate", "api_key": key,
+            "tickgate": {"state": true, "conflated": false}});
+        Self::authenticate(url, frame).await
+    }
+
+    async fn authenticate(url: &str, frame: Value) -> Result<Self, Error> {
         let (socket, is_binary) = match open(url, true).await {
             Err(Error::Socket(error)) if does_not_know(&error) => (open(url, false).await?, false),
             other => (other?, true),
@@ -92,7 +108,7 @@ impl Client {
             kept_bytes: 0,
             requests: 0,
         };
-        client.send(&json!({"action": "authenticate", "api_key": key})).await?;
+        client.send(&frame).await?;
         let answer = client.answer(|frame| frame["type"] == "auth").await?;
         if answer["status"] != "success" {
             return Err(Error::Refused(answer["message"].as_str().unwrap_or("refused").to_owned()));

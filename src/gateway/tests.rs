@@ -4,6 +4,7 @@
 mod binary;
 mod options;
 mod renaming;
+mod states;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -162,7 +162,9 @@ impl Shard<'_> {
             member.encoding = if seq { Encoding::JsonSeq } else { Encoding::Json };
         }
         let seq = member.encoding != Encoding::Json;
-        wishes.map(|_| Granted { conflated, seq, state: false })
+        let state = wished.state == Some(true);
+        self.set_tells_state(slot, state);
+        wishes.map(|_| Granted { conflated, seq, state })
     }
 
     fn subscribe(
@@ -192,6 +194,7 @@ impl Shard<'_> {
             frames::subscribe_ack(&outcomes, (mode, since), &env.broker, request_id, out);
         });
         self.introduce(slot, &taken);
+        self.tell_new(slot, &taken);
         self.fanout.snapshot(slot, &taken);
     }
 
