@@ -12,7 +12,7 @@ use crate::config::{ProcessEnv, Secrets};
 use crate::gateway::Census;
 use crate::gateway::control::{
     AccountStatus, ConsumerCount, Control, FeedStatus, MarketSession, MasterStatus, Product, Refused,
-    Rotation, Status, TokenStatus,
+    Rotation, SegmentStatus, Status, TokenStatus,
 };
 use crate::market::{Calendar, Exchange, InstrumentId, MarketPhase, Master, MasterHandle, Segment};
 use crate::session::{self, MasterKeeper, SessionStatus, TokenError};
@@ -153,6 +153,7 @@ fn account_status(broker: &str, of_account: &[Member], names: Option<&Master>) -
 fn shown(member: &Member) -> (SessionStatus, FeedStatus) {
     let session = member.session.status();
     let mut feed = feed_status(&session.feed);
+    feed.segments = member.session.segments().into_iter().map(segment_status).collect();
     if member.has_failed() {
         // What the actors said last is no longer so, and they are not there to say otherwise.
         feed.state = "stopped";
@@ -222,5 +223,11 @@ fn feed_status(feed: &session::FeedStatus) -> FeedStatus {
         confirmed: feed.confirmed,
         rejected: feed.rejected,
         reason: feed.reason.clone(),
+        segments: Vec::new(),
     }
+}
+
+fn segment_status(segment: session::SegmentStatus) -> SegmentStatus {
+    let session::SegmentStatus { segment, state, since, reason, last_data_at } = segment;
+    SegmentStatus { segment, state, since, reason, last_data_at }
 }

@@ -28,7 +28,7 @@ use crate::gateway;
 use crate::gateway::auth::{ConsumerKeys, LocalKey};
 use crate::gateway::tls::Identity;
 use crate::hub::{FeedId, Hub};
-use crate::market::{Calendar, MasterHandle};
+use crate::market::{Calendar, MasterHandle, calendar};
 use crate::session;
 use crate::sim::SimServer;
 use crate::store::audit::{Audit, Entry};
@@ -164,6 +164,8 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
         audit.note(&Entry { who, outcome, ..Entry::new(clock.now(), "key_created") });
     }
 
+    // Before anybody asks when a market trades, the simulator included.
+    calendar::install(config.special_days.clone());
     let (upstreams, sim) = brokers::open(&config, &secrets, &clock).await?;
     let broker_name = config.kind().name();
     // What the accounts share, made before any of them starts: the hub knows how many feeds there will be, and
@@ -174,7 +176,7 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
     let capacities: Vec<_> = upstreams.iter().map(|u| u.broker.limits().max_subscriptions).collect();
     let spread = session::Spread::new(&capacities);
     let master = MasterHandle::new();
-    let calendar = if config.always_open() { Calendar::always_open() } else { Calendar::new() };
+    let calendar = if config.always_open() { Calendar::always_open() } else { Calendar::installed() };
 
     let identity = config.gateway.tls_files().map(Identity::open).transpose()?;
     let tls = identity.as_ref().map(Identity::config).transpose().map_err(|e| start("TLS", e))?;

@@ -9,6 +9,7 @@ use clap::Args as ClapArgs;
 use super::{SUCCESS, runtime, say, serve};
 use crate::clock::SystemClock;
 use crate::config::Loaded;
+use crate::market::calendar;
 use crate::sim::{SimServer, run_alone};
 use crate::store::private;
 use crate::telemetry::log;
@@ -45,6 +46,7 @@ fn parse_pace(text: &str) -> Result<f64, String> {
 pub(super) fn run(args: &Args, loaded: Loaded) -> anyhow::Result<u8> {
     let clock = Arc::new(SystemClock);
     log::init(&loaded.config.log, clock.clone());
+    calendar::install(loaded.config.special_days);
     let mut settings = loaded.config.sim;
     if let Some(pace) = args.pace {
         settings.pace = pace;

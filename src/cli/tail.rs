@@ -171,7 +171,7 @@ async fn follow(
 ) -> anyhow::Result<()> {
     let trust = args.ca.clone().map_or_else(|| trust.clone(), Trust::Authorities);
     let connected = tokio::select! {
-        connected = Client::connect_trusting(url, key.expose(), &trust) => connected,
+        connected = Client::connect_with_states(url, key.expose(), &trust) => connected,
         _ = tokio::signal::ctrl_c() => return Err(Final::Done.into()),
     };
     let mut client = match connected {
@@ -229,6 +229,8 @@ async fn print_all(args: &Args, client: &mut Client, printed: &mut u64) -> anyho
             if !printed_it || args.count.is_some_and(|count| *printed >= count) {
                 return Err(Final::Done.into());
             }
+        } else if frame["type"] == "state" {
+            say(&state_line(&frame));
         } else if frame["status"] == "error" {
             say(frame["message"].as_str().unwrap_or_default());
         }
@@ -244,6 +246,20 @@ fn report(outcomes: &[Outcome]) -> anyhow::Result<()> {
         bail!(Final::Refused("none of the instruments could be subscribed".to_owned()));
     }
     Ok(())
+}
+
+/// What is told of an instrument's data.
+fn state_line(frame: &Value) -> String {
+    let text = |key: &str| frame[key].as_str().unwrap_or_default().to_owned();
+    let why = Some(text("reason")).filter(|why| !why.is_empty()).map(|why| format!(" ({why})"));
+    let since = ist(frame["since"].as_i64().unwrap_or(0));
+    format!(
+        "{}:{} is {} since {since}{}",
+        text("exchange"),
+        text("symbol"),
+        text("state"),
+        why.unwrap_or_default()
+    )
 }
 
 /// One aligned line per tick; times in IST.
@@ -308,6 +324,15 @@ mod tests {
                 && line(&frame, Mode::Ltp).starts_with("10:15:30.123  NSE:SBIN")
         );
         assert!(line(&frame, Mode::Depth).contains("bids 1.5x2 | asks "));
+    }
+
+    #[test]
+    fn a_state_in_words() {
+        let mut frame = json!({"type":"state","symbol":"SBIN","exchange":"NSE","state":"stale",
+            "since":1_770_698_730_123_i64,"reason":"it fell"});
+        assert_eq!(state_line(&frame), "NSE:SBIN is stale since 10:15:30.123 (it fell)");
+        frame["reason"] = json!("");
+        assert_eq!(state_line(&frame), "NSE:SBIN is stale since 10:15:30.123");
     }
 
     #[test]

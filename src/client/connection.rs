@@ -87,6 +87,22 @@ impl Client {
     /// # Errors
     /// As of [`Self::connect`]; nobody can be trusted.
     pub async fn connect_trusting(url: &str, key: &str, trust: &Trust) -> Result<Self, Error> {
+        Self::authenticate(url, json!({"action": "authenticate", "api_key": key}), trust).await
+    }
+
+    /// The same, and asks to be told how current the data of each instrument are, with a heartbeat: as
+    /// [`What::State`](super::What::State) and [`What::Heartbeat`](super::What::Heartbeat), or without the
+    /// binary encoding as [`Event::Text`]. A server that has no such thing tells nothing of it.
+    ///
+    /// # Errors
+    /// As of [`Self::connect_trusting`].
+    pub async fn connect_with_states(url: &str, key: &str, trust: &Trust) -> Result<Self, Error> {
+        let frame = json!({"action": "authenticate", "api_key": key,
+            "tickgate": {"state": true, "conflated": false}});
+        Self::authenticate(url, frame, trust).await
+    }
+
+    async fn authenticate(url: &str, frame: Value, trust: &Trust) -> Result<Self, Error> {
         let tls = if url.starts_with("wss:") { Some(trust.config()?) } else { None };
         let (socket, is_binary) = match open(url, true, tls.clone()).await {
             Err(Error::Socket(error)) if does_not_know(&error) => (open(url, false, tls).await?, false),
@@ -103,7 +119,7 @@ impl Client {
             kept_bytes: 0,
             requests: 0,
         };
-        client.send(&json!({"action": "authenticate", "api_key": key})).await?;
+        client.send(&frame).await?;
         let answer = client.answer(|frame| frame["type"] == "auth").await?;
         if answer["status"] != "success" {
             return Err(Error::Refused(answer["message"].as_str().unwrap_or("refused").to_owned()));

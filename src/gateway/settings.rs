@@ -55,6 +55,8 @@ pub struct Settings {
     pub ping_interval_ms: u64,
     /// From a ping to any sign of life.
     pub ping_timeout_ms: u64,
+    /// Between two heartbeats to a consumer that asked for them; 0: none.
+    pub heartbeat_ms: u64,
     /// From our close frame to the consumer's end of the connection.
     pub close_timeout_ms: u64,
     /// How long subscriptions wait for the first instrument list.
@@ -97,6 +99,7 @@ impl Default for Settings {
             auth_timeout_ms: 15_000,
             ping_interval_ms: 20_000,
             ping_timeout_ms: 20_000,
+            heartbeat_ms: 5_000,
             close_timeout_ms: 2_000,
             master_wait_ms: 10_000,
             flush_interval_us: 0,
@@ -183,6 +186,11 @@ impl Settings {
     /// `None`: no pings.
     pub(crate) fn ping_interval(&self) -> Option<Duration> {
         (self.ping_interval_ms > 0).then(|| Duration::from_millis(self.ping_interval_ms))
+    }
+
+    /// `None`: no heartbeats.
+    pub(crate) fn heartbeat_interval(&self) -> Option<Duration> {
+        (self.heartbeat_ms > 0).then(|| Duration::from_millis(self.heartbeat_ms))
     }
 
     pub(crate) fn ping_timeout(&self) -> Duration {

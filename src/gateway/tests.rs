@@ -5,6 +5,7 @@ mod binary;
 mod options;
 mod renaming;
 mod since;
+mod states;
 mod tls;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,7 @@ mod mailbox;
 mod publisher;
 mod queue;
 mod replay;
+mod standing;
 mod topic;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use batch::{Batch, Entry};
 pub use publisher::{Counters, Publisher};
 pub use queue::{ShardEvent, ShardQueue};
 pub use replay::Replay;
+pub use standing::{Pulse, Standing};
 pub use topic::{Encoding, TopicId, TopicKey};
 
 use crate::clock::{Clock, SystemClock, UnixNanos};
@@ -32,9 +34,11 @@ use crate::hub::mailbox::Mailbox;
 use crate::hub::publisher::Memory;
 use crate::hub::queue::Queue;
 use crate::hub::replay::SharedRings;
+use crate::hub::standing::Standings;
 use crate::hub::topic::{Change, Table};
-use crate::market::{InstrumentId, KindSet, OrderUpdate};
+use crate::market::{InstrumentId, KindSet, OrderUpdate, Segment};
 use crate::protocol::Mode;
+pub use crate::protocol::binary::Freshness;
 use crate::protocol::binary::Header;
 
 /// Number of a feed; an account's.
@@ -135,6 +139,7 @@ pub(crate) struct Inner {
     progress: Arc<Notify>,
     interest: watch::Sender<u64>,
     feeds: Mutex<HashMap<FeedId, FeedState>>,
+    standings: Mutex<Standings>,
     /// Which feed carries an instrument, where there are several; `None`: each carries all.
     owners: Mutex<Option<HashMap<InstrumentId, FeedId>>>,
     rejected: Mutex<HashMap<(InstrumentId, Part), Refusal>>,
@@ -180,6 +185,7 @@ impl Hub {
             progress: Arc::default(),
             interest: watch::Sender::new(0),
             feeds: Mutex::default(),
+            standings: Mutex::default(),
             owners: Mutex::default(),
             rejected: Mutex::default(),
             budget: AtomicUsize::new(usize::MAX),
@@ -323,6 +329,7 @@ impl Hub {
         }
         drop(seats);
         drop(table);
+        self.broadcast(&ShardEvent::Moved(moved.into_keys().collect()));
         // The new carriers' publishers learn of their topics even if they have nothing to say.
         self.0.interest.send_modify(|revision| *revision += 1);
     }
@@ -377,12 +384,53 @@ impl Hub {
         lock(&self.0.table).wanted()
     }
 
-    /// Says how a feed is doing; shards are told if it changed.
+    /// Says how a feed is doing.
     pub fn set_feed_state(&self, feed: FeedId, state: FeedState) {
-        let old = lock(&self.0.feeds).insert(feed, state.clone());
-        if old.as_ref() != Some(&state) {
-            self.broadcast(&ShardEvent::FeedState(feed, state));
+        lock(&self.0.feeds).insert(feed, state);
+    }
+
+    /// Says how current a feed's data of a segment are; shards are told only if `is_news`, since a
+    /// reason in words may change with every attempt.
+    pub fn set_standing(&self, feed: FeedId, segment: Segment, standing: Standing, is_news: bool) {
+        lock(&self.0.standings).set(feed, segment, standing);
+        if is_news {
+            self.broadcast(&ShardEvent::Standing(feed, segment));
         }
+    }
+
+    /// Notes when a feed's last data came.
+    pub fn note_data(&self, feed: FeedId, at: UnixNanos) {
+        lock(&self.0.standings).note_data(feed, at);
+    }
+
+    /// How current a feed's data of a segment are, if it was ever said.
+    pub fn standing(&self, feed: FeedId, segment: Segment) -> Option<Standing> {
+        lock(&self.0.standings).get(feed, segment).cloned()
+    }
+
+    /// How current an instrument's data are, by whichever feed carries it. What none carries yet is
+    /// on its way to one.
+    pub fn standing_of(&self, instrument: InstrumentId) -> Standing {
+        let known = self.carrier(instrument).and_then(|feed| self.standing(feed, instrument.segment));
+        known.unwrap_or_else(|| Standing::unknown(self.0.life.started_at))
+    }
+
+    /// The feed that carries an instrument; `None` where there are several and none does yet.
+    pub fn carrier(&self, instrument: InstrumentId) -> Option<FeedId> {
+        match &*lock(&self.0.owners) {
+            Some(owners) => owners.get(&instrument).copied(),
+            None => Some(FeedId(0)),
+        }
+    }
+
+    /// Everything as a whole.
+    pub fn pulse(&self) -> Pulse {
+        lock(&self.0.standings).pulse()
+    }
+
+    /// The present time, as records and frames carry it.
+    pub fn now(&self) -> UnixNanos {
+        self.0.clock.now()
     }
 
     /// How a feed is doing, if it ever said.

@@ -150,7 +150,7 @@ impl FeedTask {
             }
             // A feed that always has something to say must not starve them, nor the check where it is
             // never what was asked for.
-            if drained.as_ref().is_some_and(|drained| !drained.flows && drained.end.is_none())
+            if drained.as_ref().is_some_and(|drained| !drained.flows() && drained.end.is_none())
                 && !idle_timeout.is_zero()
             {
                 // The drain may have used up what the task may do at a time.
@@ -185,7 +185,7 @@ impl FeedTask {
             }
             if let Some(drained) = drained {
                 reader.count(&drained, &counters, &gauge);
-                if drained.flows {
+                if drained.flows() {
                     idle.ticked(Instant::now());
                 }
                 if let Some(end) = drained.end {
@@ -205,12 +205,19 @@ impl FeedTask {
 /// What one drain did.
 struct Drained {
     ticks: u64,
-    /// Some were of what was asked for; the last then.
-    flows: bool,
+    /// Segments that some were of which were asked for, one bit each; the last then.
+    segments: u32,
     last_recv: UnixNanos,
     /// The socket may hold more.
     more: bool,
     end: Option<FeedEnd>,
+}
+
+impl Drained {
+    /// Whether what was asked for flows.
+    const fn flows(&self) -> bool {
+        self.segments != 0
+    }
 }
 
 struct Reader {
@@ -231,15 +238,17 @@ impl Reader {
         let clock = &self.clock;
         let recv = || clock.now();
         let mut drained =
-            Drained { ticks: 0, flows: false, last_recv: UnixNanos::ZERO, more: false, end: None };
+            Drained { ticks: 0, segments: 0, last_recv: UnixNanos::ZERO, more: false, end: None };
         let mut frames = 0_usize;
         loop {
             let polled = self.feed.poll_frame(cx, &recv, &mut self.batch);
             if let Some(last) = self.batch.last() {
                 drained.ticks += self.batch.iter().filter(|tick| tick.body.is_asked_for()).count() as u64;
                 // What comes unasked proves nothing about what is subscribed.
-                if gauge.any_asked(&self.batch) {
-                    drained.flows = true;
+                let mut segments = 0;
+                gauge.add_asked(&self.batch, &mut segments);
+                if segments != 0 {
+                    drained.segments |= segments;
                     drained.last_recv = last.ts_recv;
                 }
                 publisher.publish(&self.batch);
@@ -277,8 +286,8 @@ impl Reader {
         if drained.ticks > 0 {
             counters.ticks.increment(drained.ticks);
         }
-        if drained.flows {
-            gauge.received(drained.ticks, drained.last_recv);
+        if drained.flows() {
+            gauge.received(drained.ticks, drained.last_recv, drained.segments);
         }
     }
 }

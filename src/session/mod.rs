@@ -5,6 +5,7 @@ mod account_feed;
 mod app_key;
 mod calls;
 mod feed_task;
+mod freshness;
 mod history;
 mod loader;
 pub mod machine;
@@ -34,6 +35,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, error, info};
 
 pub use calls::CallError;
+pub use freshness::judging::SegmentStatus;
 pub use loader::{MasterKeeper, keep_master};
 pub use messages::TokenError;
 pub use orders::{By, OrderError, OrderSettings};
@@ -44,6 +46,7 @@ pub use status::{FeedStatus, MasterStatus, SessionStatus, TokenStatus};
 
 use crate::hub::FeedState;
 use crate::market::{InstrumentId, MarketPhase};
+use crate::session::freshness::Cause;
 use crate::session::messages::{Asker, GetToken, Granted, Reconnect, Refresh, Report, Revoke, Stop};
 use crate::session::shared::Shared;
 use crate::session::supervise::{AbortOnDrop, ChildGuard, Obituary, RestartBudget, start_in};
@@ -105,6 +108,9 @@ async fn supervise(
     let _orders = AbortOnDrop::new(tokio::spawn(
         orders::follow::run(Arc::clone(&shared), tokens.clone()).instrument(shared.span()),
     ));
+    let _judging = AbortOnDrop::new(tokio::spawn(
+        freshness::judging::run(Arc::clone(&shared)).instrument(shared.span()),
+    ));
     let settings = &shared.deps.settings;
     let mut budget = RestartBudget::new(settings.restart_budget, settings.restart_window());
     loop {
@@ -120,6 +126,8 @@ async fn supervise(
                     deps.spread.set_blocked(deps.feed, true);
                     let (since, reason) = (shared.now(), "given up after repeated internal failures".into());
                     deps.hub.set_feed_state(deps.feed, FeedState::Down { since, reason });
+                    shared.judging.blame(Cause::Internal);
+                    shared.judging.look(&shared);
                     life.send_replace(Life::Failed);
                     return;
                 }
@@ -207,6 +215,11 @@ impl SessionHandle {
     /// What the broker last said of each market, by segment. The calendar decides; this is shown.
     pub fn market_phases(&self) -> Vec<MarketPhase> {
         self.shared.gauge.phases()
+    }
+
+    /// How current the data of each segment are of which something is subscribed.
+    pub fn segments(&self) -> Vec<SegmentStatus> {
+        freshness::judging::shown(&self.shared)
     }
 
     /// The instruments that this session has subscribed at the broker: confirmed, and perhaps no longer wanted.

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 pub use desk::{Desk, DeskError, Placer};
 
 use crate::clock::UnixNanos;
-use crate::market::{Exchange, MarketPhase, MarketState};
+use crate::market::{Exchange, MarketPhase, MarketState, Segment};
 
 /// The control plane as the HTTP port sees it.
 pub trait Control: Send + Sync + 'static {
@@ -206,6 +206,23 @@ pub struct FeedStatus {
     pub rejected: usize,
     /// Why it is not live, if it is not.
     pub reason: Option<String>,
+    /// The segments of which something is subscribed.
+    pub segments: Vec<SegmentStatus>,
+}
+
+/// How current the data of one segment are that a feed carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentStatus {
+    /// Which.
+    pub segment: Segment,
+    /// `connecting`, `live`, `delayed`, `stale` or `closed`.
+    pub state: &'static str,
+    /// Since when.
+    pub since: UnixNanos,
+    /// Why; may be empty.
+    pub reason: String,
+    /// When its last data came, if ever.
+    pub last_data_at: Option<UnixNanos>,
 }
 
 /// The instrument master.

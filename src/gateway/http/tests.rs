@@ -16,7 +16,7 @@ use crate::clock::{SystemClock, UnixNanos};
 use crate::gateway::auth::{Scope, Scopes};
 use crate::gateway::control::{
     AccountStatus, ConsumerCount, FeedStatus, MarketSession, MasterStatus, Product, Refused, Rotation,
-    Status, TokenStatus,
+    SegmentStatus, Status, TokenStatus,
 };
 use crate::market::{Exchange, MarketPhase, MarketState, Segment};
 use crate::protocol::openalgo::rest::fixtures;
@@ -149,6 +149,13 @@ fn live() -> Status {
                 confirmed: 4,
                 rejected: 1,
                 reason: None,
+                segments: vec![SegmentStatus {
+                    segment: Segment::NseCash,
+                    state: "live",
+                    since: NOW.minus(Duration::from_mins(1)),
+                    reason: String::new(),
+                    last_data_at: Some(NOW.minus(Duration::from_millis(300))),
+                }],
             },
             instruments: vec!["NSE:RELIANCE".to_owned()],
             more: Vec::new(),
@@ -438,7 +445,9 @@ async fn the_status_has_the_agreed_shape() {
                 "feed": {
                     "state": "live", "since": "2026-02-10T10:14:30.000+05:30", "generation": 3,
                     "last_tick_age_ms": 250, "reconnects": 2, "reason": null,
-                    "subscriptions": {"wanted": 5, "confirmed": 4, "rejected": 1}
+                    "subscriptions": {"wanted": 5, "confirmed": 4, "rejected": 1},
+                    "segments": {"NSE": {"state": "live", "since": "2026-02-10T10:14:30.000+05:30",
+                        "reason": "", "last_tick_age_ms": 300}}
                 },
                 "sessions": null
             }},

@@ -163,7 +163,9 @@ impl Shard<'_> {
             member.encoding = if seq { Encoding::JsonSeq } else { Encoding::Json };
         }
         let seq = member.encoding != Encoding::Json;
-        wishes.map(|_| Granted { conflated, seq, state: false })
+        let state = wished.state == Some(true);
+        self.set_tells_state(slot, state);
+        wishes.map(|_| Granted { conflated, seq, state })
     }
 
     fn subscribe(
@@ -198,6 +200,7 @@ impl Shard<'_> {
             frames::subscribe_ack(&outcomes, (mode, resumed), &env.broker, request_id, out);
         });
         self.introduce(slot, &taken);
+        self.tell_new(slot, &taken);
         if let Some(resuming) = resuming {
             let resumed = self.give_missed(slot, resuming);
             taken.retain(|topic| !resumed.contains(topic));

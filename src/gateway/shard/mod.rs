@@ -21,11 +21,13 @@ mod ready;
 mod renaming;
 mod resuming;
 mod stats;
+mod telling;
 mod timers;
 mod topics;
 pub(crate) mod turn;
 mod writing;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
@@ -166,6 +168,8 @@ struct Shard<'a> {
     scratch: Vec<u8>,
     flags: Vec<Arc<Flag>>,
     batches: Vec<Arc<Batch>>,
+    /// Connections that are to be told of states.
+    telling: VecDeque<u32>,
     /// The time of this turn.
     now: Instant,
     /// Not before this are batches delivered.
@@ -195,6 +199,7 @@ impl<'a> Shard<'a> {
             scratch: vec![0; READ_BYTES],
             flags: Vec::new(),
             batches: Vec::new(),
+            telling: VecDeque::new(),
             now,
             next_flush: now,
             next_id: 0,
@@ -260,6 +265,7 @@ impl<'a> Shard<'a> {
             self.look_at_master();
             self.serve_ready();
             self.serve_timers();
+            self.tell_states();
             self.fanout.send_due();
             self.settle();
             let waiting = self.fanout.waiting_bytes();
@@ -279,7 +285,12 @@ impl<'a> Shard<'a> {
         const LONG: Duration = Duration::from_hours(1);
         let flush = (!flushing).then_some(self.next_flush);
         let due = self.fanout.next_due();
-        [flush, due, self.timers.next(), self.stop_at].into_iter().flatten().min().unwrap_or(self.now + LONG)
+        let telling = (!self.telling.is_empty()).then_some(self.now);
+        [flush, due, telling, self.timers.next(), self.stop_at]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.now + LONG)
     }
 
     /// Handles events up to a bound; whether more may wait.
@@ -310,8 +321,9 @@ impl<'a> Shard<'a> {
                 self.on_rejected(instrument, part, &message);
             }
             Some(ShardEvent::Order(update)) => self.on_order_update(&update),
-            // Consumers are told of a feed's state only if they ask for it.
-            Some(ShardEvent::FeedState(..) | ShardEvent::Batch(_)) | None => {}
+            Some(ShardEvent::Standing(feed, segment)) => self.on_standing(feed, segment),
+            Some(ShardEvent::Moved(instruments)) => self.on_moved(&instruments),
+            Some(ShardEvent::Batch(_)) | None => {}
         }
         full
     }

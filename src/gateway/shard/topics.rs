@@ -100,6 +100,17 @@ impl Topics {
         named.filter(|t| self.key(*t).is_some_and(|k| k.exchange == exchange && k.mode == mode)).collect()
     }
 
+    /// The topics held here under the name of one of them, in whatever mode and encoding, that one included.
+    pub(crate) fn siblings(&self, topic: TopicId) -> impl Iterator<Item = TopicId> {
+        let key = self.key(topic);
+        let named = key.and_then(|key| self.names.get(&key.symbol)).map_or(&[][..], Vec::as_slice);
+        let is_same = move |other: &TopicId| {
+            let (one, other) = (key, self.key(*other));
+            one.zip(other).is_some_and(|(a, b)| a.instrument == b.instrument && a.exchange == b.exchange)
+        };
+        named.iter().copied().filter(is_same)
+    }
+
     /// The text of a symbol, shared with topics that are held under it.
     pub(crate) fn shared_symbol(&self, symbol: &str) -> Arc<str> {
         self.names.get_key_value(symbol).map_or_else(|| symbol.into(), |(known, _)| Arc::clone(known))

@@ -30,6 +30,7 @@ impl Shard<'_> {
                 self.fanout.pump(slot, true);
                 self.flush(slot);
                 self.introduce_pending(slot);
+                self.go_on_telling(slot);
             }
             Poll::Ready(Err(_)) => self.lose(slot),
         }

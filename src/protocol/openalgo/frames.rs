@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::market::Exchange;
 use crate::protocol::Mode;
+use crate::protocol::binary::Freshness;
 use crate::protocol::openalgo::options::Granted;
 
 /// What an error frame says. OpenAlgo's clients branch on `code`.
@@ -69,6 +70,39 @@ pub fn conflated(
     out.extend_from_slice(itoa::Buffer::new().format(skipped).as_bytes());
     out.extend_from_slice(b",\"span_ms\":");
     out.extend_from_slice(itoa::Buffer::new().format(span_ms).as_bytes());
+    out.push(b'}');
+}
+
+/// Tells a consumer who asked for it how current an instrument's data are.
+pub fn state(
+    (symbol, exchange): (&str, Exchange),
+    state: Freshness,
+    since_ms: i64,
+    reason: &str,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"{\"type\":\"state\",\"symbol\":");
+    push_string(symbol, out);
+    out.extend_from_slice(b",\"exchange\":");
+    push_string(exchange.as_str(), out);
+    out.extend_from_slice(b",\"state\":");
+    push_string(state.as_str(), out);
+    out.extend_from_slice(b",\"since\":");
+    out.extend_from_slice(itoa::Buffer::new().format(since_ms).as_bytes());
+    out.extend_from_slice(b",\"reason\":");
+    push_string(reason, out);
+    out.push(b'}');
+}
+
+/// Tells the same consumer that the server lives, and how its data are as a whole.
+pub fn heartbeat(state: Freshness, last_tick_age_ms: Option<u64>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":\"heartbeat\",\"state\":");
+    push_string(state.as_str(), out);
+    out.extend_from_slice(b",\"last_tick_age_ms\":");
+    match last_tick_age_ms {
+        Some(age) => out.extend_from_slice(itoa::Buffer::new().format(age).as_bytes()),
+        None => out.extend_from_slice(b"null"),
+    }
     out.push(b'}');
 }
 
@@ -380,6 +414,17 @@ mod tests {
             written(|out| conflated("SBIN", Exchange::Nse, Mode::Depth, 12, 340, out)),
             json!({"type":"conflated","symbol":"SBIN","exchange":"NSE","mode":3,"skipped":12,"span_ms":340})
         );
+        assert_eq!(
+            written(|out| state(("SBIN", Exchange::Nse), Freshness::Stale, 7, "the feed \"fell\"", out)),
+            json!({"type":"state","symbol":"SBIN","exchange":"NSE","state":"stale","since":7,
+                "reason":"the feed \"fell\""})
+        );
+        assert_eq!(
+            written(|out| heartbeat(Freshness::Live, Some(12), out)),
+            json!({"type":"heartbeat","state":"live","last_tick_age_ms":12})
+        );
+        let none_yet = written(|out| heartbeat(Freshness::Connecting, None, out));
+        assert_eq!(none_yet, json!({"type":"heartbeat","state":"connecting","last_tick_age_ms":null}));
         assert_eq!(
             written(|out| error("INVALID_JSON", "Invalid JSON message", out)),
             json!({"status":"error","code":"INVALID_JSON","message":"Invalid JSON message"})

@@ -128,7 +128,7 @@ impl Core {
             replay_loop: settings.replay_loop,
             calendar: match settings.hours {
                 Hours::Always => Calendar::always_open(),
-                Hours::Exchange => Calendar::new(),
+                Hours::Exchange => Calendar::installed(),
             },
         };
         let catalogue = Arc::new(Catalogue::build(ist_date(now)));
