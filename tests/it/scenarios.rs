@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::json;
+use tickgate::clock::Clock as _;
 use tickgate::market::Price;
 use tickgate::sim::truth::Event;
 use tickgate::sim::{Scenario, Settings};
