@@ -27,7 +27,7 @@ fn no_broken_message_becomes_a_value() {
         let recording = outside.sim.record_truth(2_000_000);
         let mut running = outside.start();
         running.tick_after(india("2026-02-10T11:00:00")).await;
-        let mut got = HashSet::new();
+        let mut got: HashSet<String> = HashSet::new();
         let mut valid = HashSet::new();
         for fault in BROKEN {
             let body = json!({"fault": fault, "one_in": 2, "count": 20, "for": "60s"});
@@ -58,7 +58,7 @@ fn no_broken_message_becomes_a_value() {
             assert!(faulty.contains(fault), "{fault} never struck");
         }
         let got: HashSet<_> =
-            got.iter().map(|text: &String| Price::parse(text.as_bytes()).expect("is a price")).collect();
+            got.iter().map(|text| Price::parse(text.as_bytes()).expect("is a price")).collect();
         assert!(got.len() > 1, "{}", got.len());
         assert_eq!(got.difference(&valid).collect::<Vec<_>>(), Vec::<&Price>::new());
         running.stop().await;
