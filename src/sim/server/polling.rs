@@ -67,7 +67,7 @@ pub(super) async fn answer(
 ) -> HttpResponse {
     if asked.sid.is_empty() {
         return if request.method() == Method::GET {
-            open(&shared, asked)
+            open(&shared, &asked)
         } else {
             rest::refuse(socket::engine_error(2, "Bad handshake method"))
         };
@@ -87,7 +87,7 @@ fn find(shared: &Shared, sid: &str) -> Option<Arc<Session>> {
 }
 
 /// A handshake: the first answer holds all that was said by then.
-fn open(shared: &Arc<Shared>, asked: Asked) -> HttpResponse {
+fn open(shared: &Arc<Shared>, asked: &Asked) -> HttpResponse {
     if lock(&shared.polling).len() >= MAX_SESSIONS {
         return rest::refuse(socket::engine_error(4, "Forbidden"));
     }
