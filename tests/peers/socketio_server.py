@@ -15,6 +15,10 @@ from aiohttp import web
 PORT, INTERVAL, TIMEOUT = (int(text) for text in sys.argv[1:4])
 PREFIX = "/apibinarymarketdata"
 
+# Version 4 waits for bare coroutines, as was allowed before Python 3.11. The library stays as it is.
+wait = asyncio.wait
+asyncio.wait = lambda waiting, **options: wait([asyncio.ensure_future(one) for one in waiting], **options)
+
 server = socketio.AsyncServer(async_mode="aiohttp", ping_interval=INTERVAL / 1000, ping_timeout=TIMEOUT / 1000)
 requests = {}
 subscriptions = 0

@@ -70,7 +70,7 @@ pub(super) async fn answer(
 ) -> HttpResponse {
     if asked.sid.is_empty() {
         return if request.method() == Method::GET {
-            open(&shared, asked).await
+            open(&shared, &asked)
         } else {
             rest::refuse(socket::engine_error(2, "Bad handshake method"))
         };
@@ -90,7 +90,7 @@ fn find(shared: &Shared, sid: &str) -> Option<Arc<Session>> {
 }
 
 /// A handshake: the first answer holds all that was said by then.
-async fn open(shared: &Arc<Shared>, asked: Asked) -> HttpResponse {
+fn open(shared: &Arc<Shared>, asked: &Asked) -> HttpResponse {
     if lock(&shared.polling).len() >= MAX_SESSIONS {
         return rest::refuse(socket::engine_error(4, "Forbidden"));
     }
@@ -195,7 +195,9 @@ impl Session {
             }
             _ = received.recv_many(&mut packets, MAX_BATCH) => {}
         }
-        packets.iter().for_each(|packet| self.link.sent(packet));
+        for packet in &packets {
+            self.link.sent(packet);
+        }
         if packets.contains(&Out::Freeze) {
             self.is_frozen.store(true, Ordering::Relaxed);
         }
