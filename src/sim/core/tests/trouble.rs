@@ -95,7 +95,7 @@ fn mute_is_for_its_segment_and_so_many_messages_only() {
     let (mut sim, _) = connected(Settings { pace: 20.0, ..Settings::default() });
     begin(&mut sim, json!({"fault": "mute", "segment": "NSEFO", "for": "1h"}));
     assert!(!sim.run(2).is_empty());
-    begin(&mut sim, json!({"fault": "mute", "segment": 1, "for": "1s"}));
+    begin(&mut sim, json!({"fault": "mute", "segment": 1, "for": "1100ms"}));
     assert!(sim.run(1).is_empty());
     assert!(!sim.run(2).is_empty());
     begin(&mut sim, json!({"fault": "mute", "count": 3}));
@@ -106,7 +106,7 @@ fn mute_is_for_its_segment_and_so_many_messages_only() {
 #[test]
 fn older_messages_and_odd_times_are_marked() {
     let (mut sim, _) = connected(Settings { pace: 20.0, ..Settings::default() });
-    begin(&mut sim, json!({"fault": "old_sequence", "for": "2s"}));
+    begin(&mut sim, json!({"fault": "old_sequence", "for": "1h"}));
     sim.run(2);
     let sent: Vec<_> = sim
         .core
@@ -122,6 +122,7 @@ fn older_messages_and_odd_times_are_marked() {
         assert_eq!((pair[0].fault, pair[1].fault), (None, Some("old_sequence")));
         assert!(pair[1].sequence < sent[0].sequence && pair[1].ltp == sent[1].ltp);
     }
+    assert_eq!(sim.core.clear_faults(Some("old_sequence"), sim.now), 1);
     begin(&mut sim, json!({"fault": "time_jump", "by_s": -7200, "for": "2s"}));
     sim.run(1);
     let is_off = |n: &crate::sim::truth::Note| {
