@@ -110,6 +110,12 @@ async fn a_mute_and_a_dropped_feed_are_told_to_who_asks() {
             .filter(|f| f["segments"]["NSE"]["state"] != "live")
     });
     assert!(feed["segments"]["NSE"]["last_tick_age_ms"].is_u64(), "{feed}");
+    wait_for("seconds to be counted", || {
+        let metrics = server.get("/metrics")?.1;
+        let name = "tickgate_feed_stale_seconds_total{account=\"default\",reason=\"mute\"} ";
+        let seconds = metrics.lines().find_map(|line| line.strip_prefix(name))?.parse::<f64>().ok()?;
+        (seconds >= 1.0).then_some(())
+    });
     tell(simulator, "mute", json!({"on": false})).await;
     until_state(&mut json, "live").await;
     until_record(&mut binary, Freshness::Live).await;
@@ -123,13 +129,10 @@ async fn a_mute_and_a_dropped_feed_are_told_to_who_asks() {
 
     stop.send_replace(true);
     assert!(plain.await.unwrap() > 0);
-    wait_for("seconds to be counted", || {
-        let metrics = server.get("/metrics")?.1;
-        let name = "tickgate_feed_stale_seconds_total{account=\"default\",reason=\"mute\"} ";
-        let seconds = metrics.lines().find_map(|line| line.strip_prefix(name))?.parse::<f64>().ok()?;
-        // It may be between two ticks just now.
+    // It may be between two ticks just now.
+    wait_for("the gauge to say live", || {
         let live = "tickgate_feed_state{account=\"default\",segment=\"NSECM\",state=\"live\"} 1";
-        (seconds >= 1.0 && metrics.contains(live)).then_some(())
+        server.get("/metrics").filter(|(_, metrics)| metrics.contains(live))
     });
 }
 
