@@ -200,6 +200,20 @@ impl Publisher {
         }
     }
 
+    /// When what is known of each instrument was received, the newest of it.
+    pub fn last_received(&self) -> Vec<(InstrumentId, UnixNanos)> {
+        let newest = |slot: &Slot| {
+            let Slot { quote, depth, last, bar, .. } = slot;
+            let times =
+                [quote.map(|q| q.1), depth.map(|d| d.1), last.map(|l| l.1), bar.as_ref().map(|b| b.1)];
+            times.into_iter().flatten().map(|times| times.recv).max()
+        };
+        let numbers = self.memory.numbers.iter();
+        numbers
+            .filter_map(|(id, number)| Some((*id, newest(&self.memory.slots[*number as usize])?)))
+            .collect()
+    }
+
     /// Learns which topics have been taken and left since the last call; a shard that has
     /// just taken one gets the last value, if there is any. Follow it with [`Self::flush`].
     pub fn refresh(&mut self) {

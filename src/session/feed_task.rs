@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot, watch};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -28,12 +28,17 @@ const DRAIN_BYTES_BUSY: usize = 2 << 20;
 const DRAIN_FRAMES: usize = 32_768;
 /// Notices that may wait for the feed task.
 const NOTICES: usize = 16;
+/// How long a feed task may take to say when data last came.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the feed is left unread at a time because a shard is behind. The broker's
 /// heartbeat must be answered meanwhile.
 const BEHIND_PATIENCE: Duration = Duration::from_secs(1);
 /// A feed that stays mute after reconnecting is given longer each time, up to this factor
 /// as a power of two: what is subscribed may just not trade.
 const MOST_MUTE_DOUBLINGS: u32 = 5;
+
+/// When data of instruments last came.
+pub(crate) type LastReceived = Vec<(InstrumentId, UnixNanos)>;
 
 /// What the stream actor has for the publisher, which is the feed task's.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub(crate) enum Notice {
     },
     /// Instruments that the broker sends no more: their last values grow old unseen.
     Forget(Vec<InstrumentId>),
+    /// Somebody wants to know when data of each instrument last came.
+    LastReceived(oneshot::Sender<LastReceived>),
 }
 
 impl Notice {
@@ -53,6 +60,10 @@ impl Notice {
         match self {
             Self::Snapshot { asked_at, ticks } => publisher.publish_snapshot(asked_at, &ticks),
             Self::Forget(instruments) => publisher.forget(&instruments),
+            Self::LastReceived(answer) => {
+                // Whoever asked may have gone.
+                let _ = answer.send(publisher.last_received());
+            }
         }
     }
 }
@@ -77,6 +88,16 @@ impl PlaneHandle {
     /// Waits until the feed before is gone, and takes its place.
     pub(crate) async fn take(&self) -> OwnedMutexGuard<Plane> {
         Arc::clone(&self.plane).lock_owned().await
+    }
+
+    /// When data of each instrument last came; `None` if nobody can tell now, as during a handshake.
+    pub(crate) async fn last_received(&self) -> Option<LastReceived> {
+        if let Ok(plane) = self.plane.try_lock() {
+            return Some(plane.publisher.last_received());
+        }
+        let (answer, answered) = oneshot::channel();
+        self.notices.try_send(Notice::LastReceived(answer)).ok()?;
+        tokio::time::timeout(ANSWER_PATIENCE, answered).await.ok()?.ok()
     }
 
     /// Where notices go; full while no feed task takes them.

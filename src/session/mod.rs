@@ -25,6 +25,7 @@ mod token_actor;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,7 @@ pub use shared::Deps;
 pub use spread::Spread;
 pub use status::{FeedStatus, MasterStatus, SessionStatus, TokenStatus};
 
+use crate::clock::UnixNanos;
 use crate::hub::FeedState;
 use crate::market::{InstrumentId, MarketPhase};
 use crate::session::freshness::Cause;
@@ -127,7 +129,7 @@ async fn supervise(
                     let (since, reason) = (shared.now(), "given up after repeated internal failures".into());
                     deps.hub.set_feed_state(deps.feed, FeedState::Down { since, reason });
                     shared.judging.blame(Cause::Internal);
-                    shared.judging.look(&shared);
+                    shared.judging.look_now(&shared);
                     life.send_replace(Life::Failed);
                     return;
                 }
@@ -225,6 +227,13 @@ impl SessionHandle {
     /// The instruments that this session has subscribed at the broker: confirmed, and perhaps no longer wanted.
     pub fn instruments(&self) -> Vec<InstrumentId> {
         self.shared.carried()
+    }
+
+    /// When data of each subscribed instrument last came. Asks the feed task, which answers between frames.
+    pub async fn last_received(&self) -> Vec<(InstrumentId, Option<UnixNanos>)> {
+        let known = self.shared.plane().last_received().await.unwrap_or_default();
+        let known: HashMap<_, _> = known.into_iter().collect();
+        self.shared.carried().into_iter().map(|id| (id, known.get(&id).copied())).collect()
     }
 
     /// The session's name: the account's, or with a slash and a number that of a further app key of it.

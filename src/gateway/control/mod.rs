@@ -15,6 +15,9 @@ pub trait Control: Send + Sync + 'static {
     /// How everything is now. Answers at once, from what is at hand.
     fn status(&self) -> Status;
 
+    /// Every instrument that is subscribed at a broker, and when its last data came.
+    fn instruments(&self) -> BoxFuture<'_, Vec<InstrumentStatus>>;
+
     /// Asks every actor whether it still answers; `Err` says which does not. The caller sets
     /// the deadline.
     fn health(&self) -> BoxFuture<'_, Result<(), String>>;
@@ -208,6 +211,19 @@ pub struct FeedStatus {
     pub reason: Option<String>,
     /// The segments of which something is subscribed.
     pub segments: Vec<SegmentStatus>,
+}
+
+/// One instrument that a feed carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstrumentStatus {
+    /// The session that carries it.
+    pub account: String,
+    /// As `NSE:RELIANCE`.
+    pub name: String,
+    /// As its segment's, there.
+    pub state: &'static str,
+    /// When its last data came, if ever.
+    pub last_data_at: Option<UnixNanos>,
 }
 
 /// How current the data of one segment are that a feed carries.

@@ -4,6 +4,7 @@ mod admin;
 mod answer;
 mod guard;
 mod health;
+mod instruments;
 mod openalgo;
 mod status;
 #[cfg(test)]
@@ -133,6 +134,7 @@ pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
             .service(get("/healthz", || web::to(health::healthz)))
             .service(get("/readyz", || web::to(health::readyz)))
             .service(get("/v1/status", || web::to(status::status)))
+            .service(get("/v1/status/instruments", || web::to(instruments::instruments)))
             .service(get("/metrics", || web::to(status::metrics)))
             .service(
                 web::resource("/v1/admin/keys")

@@ -1,21 +1,25 @@
-//! Has a feed judged: at each of its events and several times a second. Gathers what the judge needs,
+//! Has a feed judged: at each of its events, and often while data are due. Gathers what the judge needs,
 //! passes its verdicts to the hub, and counts. Decides nothing (`freshness`), and no tick comes here.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Gauge};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::{Cause, Judge, Link, Patience, Sight};
 use crate::clock::UnixNanos;
 use crate::hub::{FeedState, Freshness};
-use crate::market::Segment;
+use crate::market::{MarketState, Segment};
 use crate::session::shared::Shared;
 use crate::telemetry::metrics as names;
 
-/// How often, if nothing happens.
-const EVERY: Duration = Duration::from_millis(250);
+/// How soon first data are noticed.
+const SOON: Duration = Duration::from_millis(250);
+/// Looks within the shortest silence that means something, and the least time between two.
+const LOOKS: u32 = 16;
+const LEAST: Duration = Duration::from_millis(50);
 
 /// How current one segment's data are, to show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,9 @@ pub struct SegmentStatus {
 /// A session's judge, and what it has found.
 pub(crate) struct Judging {
     bench: Mutex<Bench>,
+    /// Told when something has happened to the feed.
+    wake: Notify,
+    between: Duration,
 }
 
 struct Bench {
@@ -71,7 +78,9 @@ impl Judging {
             stale_counters,
             gauges,
         };
-        Self { bench: Mutex::new(bench) }
+        let silences = [patience.delayed_after, patience.stale_after].into_iter().filter(|s| !s.is_zero());
+        let between = silences.min().map_or(SOON, |shortest| (shortest / LOOKS).max(LEAST));
+        Self { bench: Mutex::new(bench), wake: Notify::new(), between }
     }
 
     /// Notes why the connection is down, or will be in a moment.
@@ -79,8 +88,15 @@ impl Judging {
         self.lock().cause = cause;
     }
 
-    /// Looks at every segment, and tells the hub what has changed.
-    pub(crate) fn look(&self, shared: &Shared) {
+    /// Looks because something has happened to the feed.
+    pub(crate) fn look_now(&self, shared: &Shared) {
+        self.look(shared);
+        self.wake.notify_one();
+    }
+
+    /// Looks at every segment, and tells the hub what has changed. Returns when to look again if nothing
+    /// happens.
+    fn look(&self, shared: &Shared) -> Duration {
         let deps = &shared.deps;
         let now = shared.now();
         let mut bench = self.lock();
@@ -91,14 +107,20 @@ impl Judging {
         };
         let elapsed = bench.begun.elapsed();
         bench.count(elapsed);
+        // Sessions begin and end with a minute.
+        let minute = 60 - u64::try_from(now.as_secs().rem_euclid(60)).unwrap_or(0);
+        let mut again = Duration::from_secs(minute);
         for segment in Segment::ALL {
             let (asked, flows, last_data) = shared.gauge.of_segment(segment);
             let market = deps.calendar.state(segment.exchange(), now);
             let sight = Sight { market, asked, flows, last_data };
+            if link == Link::Up && asked && market != MarketState::Closed {
+                again = again.min(if flows { self.between } else { SOON });
+            }
             if let Some((verdict, is_news)) = bench.judge.look(segment, &link, sight, (now, elapsed)) {
                 let state = verdict.standing.state;
                 if is_news && verdict.standing.used {
-                    tracing::info!(
+                    tracing::debug!(
                         segment = segment.xts_name(),
                         state = state.as_str(),
                         reason = &*verdict.standing.reason,
@@ -112,10 +134,14 @@ impl Judging {
                 deps.hub.set_standing(deps.feed, segment, verdict.standing, is_news);
             }
         }
+        if bench.judge.stale_for().is_some() {
+            again = again.min(Duration::from_secs(1));
+        }
         drop(bench);
         if let Some(at) = shared.gauge.last_tick_at() {
             deps.hub.note_data(deps.feed, at);
         }
+        again
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Bench> {
@@ -154,10 +180,11 @@ pub(crate) fn shown(shared: &Shared) -> Vec<SegmentStatus> {
 
 /// Looks again and again, until dropped. Whatever happens to the feed has it looked at besides.
 pub(crate) async fn run(shared: std::sync::Arc<Shared>) {
-    let mut timer = tokio::time::interval(EVERY);
-    timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        timer.tick().await;
-        shared.judging.look(&shared);
+        let again = shared.judging.look(&shared);
+        tokio::select! {
+            () = tokio::time::sleep(again) => {}
+            () = shared.judging.wake.notified() => {}
+        }
     }
 }

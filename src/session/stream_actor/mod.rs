@@ -375,7 +375,7 @@ impl StreamActor {
             self.shared.judging.blame(Cause::Stopped);
         }
         hub.set_feed_state(self.shared.deps.feed, shown);
-        self.shared.judging.look(&self.shared);
+        self.shared.judging.look_now(&self.shared);
     }
 }
 
