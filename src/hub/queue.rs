@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::hub::batch::Batch;
-use crate::hub::{FeedId, FeedState, Part, ShardId};
+use crate::hub::{FeedId, FeedState, GapNews, Part, ShardId};
 use crate::market::{InstrumentId, OrderUpdate};
 
 /// What a shard is told.
@@ -30,6 +30,8 @@ pub enum ShardEvent {
     Order(Arc<OrderUpdate>),
     /// A feed's state has changed.
     FeedState(FeedId, FeedState),
+    /// Data were missed, or what was missed is told.
+    Gap(Arc<GapNews>),
 }
 
 #[derive(Debug, Default)]

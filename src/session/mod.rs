@@ -5,6 +5,7 @@ mod account_feed;
 mod app_key;
 mod calls;
 mod feed_task;
+mod gaps;
 mod history;
 mod loader;
 pub mod machine;
@@ -104,6 +105,9 @@ async fn supervise(
     ));
     let _orders = AbortOnDrop::new(tokio::spawn(
         orders::follow::run(Arc::clone(&shared), tokens.clone()).instrument(shared.span()),
+    ));
+    let _gaps = AbortOnDrop::new(tokio::spawn(
+        gaps::run(Arc::clone(&shared), tokens.clone()).instrument(shared.span()),
     ));
     let settings = &shared.deps.settings;
     let mut budget = RestartBudget::new(settings.restart_budget, settings.restart_window());

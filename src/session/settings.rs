@@ -45,6 +45,8 @@ pub struct Settings {
     pub tick_idle_timeout_ms: u64,
     /// How long a subscription is kept after its last consumer left.
     pub unsubscribe_linger_ms: u64,
+    /// How long the minutes that a gap in the feed cost may be asked for at the broker; 0: never.
+    pub backfill_within_ms: u64,
     /// How long a login may take.
     pub login_timeout_ms: u64,
     /// How long the feed's handshake, or one subscription request, may take.
@@ -75,6 +77,7 @@ impl Default for Settings {
             stable_after_ms: 30_000,
             tick_idle_timeout_ms: 30_000,
             unsubscribe_linger_ms: 5_000,
+            backfill_within_ms: 300_000,
             login_timeout_ms: 60_000,
             request_timeout_ms: 20_000,
             master_timeout_ms: 180_000,

@@ -163,7 +163,9 @@ impl Shard<'_> {
             member.encoding = if seq { Encoding::JsonSeq } else { Encoding::Json };
         }
         let seq = member.encoding != Encoding::Json;
-        wishes.map(|_| Granted { conflated, seq, state: false })
+        let state = wished.state.unwrap_or(member.encoding == Encoding::Binary);
+        member.state.tells_state = state.then(|| self.env.hub.listen_for_gaps());
+        wishes.map(|_| Granted { conflated, seq, state })
     }
 
     fn subscribe(

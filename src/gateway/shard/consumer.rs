@@ -1,7 +1,7 @@
 //! What a shard knows of one consumer beside its socket and its frames: how far it has come,
 //! what it is waited for, when something is due. No socket and no protocol.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
@@ -14,7 +14,8 @@ use crate::gateway::handshake::Full;
 use crate::gateway::listener::Admitted;
 use crate::gateway::settings::Settings;
 use crate::gateway::shard::ready::Flag;
-use crate::hub::TopicId;
+use crate::gateway::shard::telling_gaps::Told;
+use crate::hub::{Listening, TopicId};
 
 /// How far a connection has come.
 #[derive(Debug)]
@@ -91,6 +92,10 @@ pub(crate) struct Consumer {
     pub(crate) waker: Waker,
     /// It wants to be told of orders.
     pub(crate) orders: bool,
+    /// It wants to be told of the state of instruments, and of gaps.
+    pub(crate) tells_state: Option<Listening>,
+    /// Gaps that it was told of and that are not over.
+    pub(crate) gaps: BTreeMap<u64, Told>,
     /// Topics of which it is to be told, as far as it still holds them, when it takes its answers.
     pub(crate) unintroduced: BTreeSet<TopicId>,
     /// It was not read because of [`Self::is_paused`].
@@ -131,6 +136,8 @@ impl Consumer {
             waiting: None,
             waker: Waker::from(Arc::clone(flag)),
             orders: false,
+            tells_state: None,
+            gaps: BTreeMap::new(),
             unintroduced: BTreeSet::new(),
             unread: false,
             since: now,

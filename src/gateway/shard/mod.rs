@@ -21,6 +21,7 @@ mod ready;
 mod renaming;
 mod resuming;
 mod stats;
+mod telling_gaps;
 mod timers;
 mod topics;
 pub(crate) mod turn;
@@ -303,6 +304,7 @@ impl<'a> Shard<'a> {
             Some(ShardEvent::Rejected { instrument, part, message }) => {
                 self.on_rejected(instrument, part, &message);
             }
+            Some(ShardEvent::Gap(news)) => self.on_gap(&news),
             Some(ShardEvent::Order(update)) => self.on_order_update(&update),
             // Consumers are told of a feed's state only if they ask for it.
             Some(ShardEvent::FeedState(..) | ShardEvent::Batch(_)) | None => {}

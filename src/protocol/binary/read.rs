@@ -4,11 +4,11 @@
 use crate::clock::UnixNanos;
 use crate::market::{Bar, DEPTH_LEVELS, Depth, DepthSide, LastTrade, Level, Price, Quote};
 use crate::protocol::binary::layout::{
-    self, bar, conflated, depth, directory, hello, ltp, open_interest, quote, state,
+    self, bar, conflated, depth, directory, gap, gap_closed, hello, ltp, open_interest, quote, state,
 };
 use crate::protocol::binary::{
-    Body, Conflated, DepthFields, Directory, Freshness, Header, Hello, Kind, Ltp, MAGIC, QuoteFields, State,
-    UNKNOWN,
+    Body, Conflated, DepthFields, Directory, Freshness, Gap, GapClosed, Header, Hello, Kind, Ltp, MAGIC,
+    QuoteFields, State, UNKNOWN,
 };
 use crate::protocol::openalgo::market_data::Beside;
 
@@ -128,6 +128,8 @@ impl<'a> Record<'a> {
             Kind::Directory => directory::SYMBOL,
             Kind::State => state::REASON,
             Kind::Conflated => conflated::SIZE,
+            Kind::Gap => gap::REASON,
+            Kind::GapClosed => gap_closed::REASON,
             Kind::Ltp => ltp::SIZE,
             Kind::Quote => quote::SIZE,
             Kind::Depth => depth::SIZE,
@@ -158,6 +160,24 @@ impl<'a> Record<'a> {
                 kind: bytes[conflated::KIND],
                 skipped: i64_at(bytes, conflated::SKIPPED).cast_unsigned(),
                 span: i64_at(bytes, conflated::SPAN),
+            }),
+            Kind::Gap => Body::Gap(Gap {
+                from: time_at(bytes, gap::FROM),
+                to: time_at(bytes, gap::TO),
+                reason: text_at(bytes, gap::REASON, usize::from(u16_at(bytes, gap::REASON_LEN)))
+                    .ok_or(Malformed::Text { kind: number })?,
+            }),
+            Kind::GapClosed => Body::GapClosed(GapClosed {
+                from: time_at(bytes, gap_closed::FROM),
+                to: time_at(bytes, gap_closed::TO),
+                bars: u32_at(bytes, gap_closed::BARS),
+                backfilled: bytes[gap_closed::BACKFILLED] == 1,
+                reason: text_at(
+                    bytes,
+                    gap_closed::REASON,
+                    usize::from(u16_at(bytes, gap_closed::REASON_LEN)),
+                )
+                .ok_or(Malformed::Text { kind: number })?,
             }),
             Kind::Ltp => Body::Ltp(Ltp { last: last_of(bytes), volume: known(i64_at(bytes, ltp::VOLUME)) }),
             Kind::Quote => Body::Quote(QuoteFields {
