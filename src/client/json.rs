@@ -2,7 +2,9 @@
 
 use crate::market::Exchange;
 use crate::protocol::Mode;
+use crate::protocol::binary::BACKFILL;
 use crate::protocol::openalgo::frames;
+use crate::protocol::openalgo::gaps::backfill;
 use crate::protocol::openalgo::market_data::{prefix, write_bar, write_depth, write_ltp, write_quote};
 
 use super::{Update, What};
@@ -27,12 +29,19 @@ impl Update {
                 write_quote(&start(Mode::Quote), &fields.quote, fields.open_interest, recv, &mut out);
             }
             What::Depth(f) => write_depth(&start(Mode::Depth), &f.quote, &f.depth, &f.beside, recv, &mut out),
+            What::Bar(bar) if self.header.flags & BACKFILL != 0 => {
+                backfill(&listing.symbol, exchange, broker, bar, &mut out);
+            }
             What::Bar(bar) => write_bar(&start(Mode::Bar), bar, &mut out),
             What::State { state, since, reason } => {
                 let name = (listing.symbol.as_str(), exchange);
                 frames::state(name, (*state)?, since.as_millis(), reason, &mut out);
             }
-            What::OpenInterest(_) | What::Heartbeat(_) | What::Conflated(_) => return None,
+            What::OpenInterest(_)
+            | What::Heartbeat(_)
+            | What::Conflated(_)
+            | What::Gap { .. }
+            | What::GapClosed { .. } => return None,
         }
         String::from_utf8(out).ok()
     }

@@ -84,6 +84,26 @@ pub enum What {
     Heartbeat(Heartbeat),
     /// What was left out because this consumer was too slow.
     Conflated(Conflated),
+    /// The server missed data. The bars that fill it have the flag [`crate::protocol::binary::BACKFILL`].
+    Gap {
+        /// When it received the last before.
+        from: UnixNanos,
+        /// When it received the first after.
+        to: UnixNanos,
+        /// Why.
+        reason: String,
+    },
+    /// What has become of a gap of the same times.
+    GapClosed {
+        /// As in the gap.
+        from: UnixNanos,
+        /// As in the gap.
+        to: UnixNanos,
+        /// Bars that filled it; `None`: it stays open.
+        bars: Option<u32>,
+        /// Why it does.
+        reason: String,
+    },
 }
 
 /// What the names of a server may take: more than those of all of India's instruments would.
@@ -121,6 +141,13 @@ impl Names {
             }
             Body::Heartbeat(beat) => What::Heartbeat(beat),
             Body::Conflated(what) => What::Conflated(what),
+            Body::Gap(gap) => What::Gap { from: gap.from, to: gap.to, reason: gap.reason.to_owned() },
+            Body::GapClosed(gap) => What::GapClosed {
+                from: gap.from,
+                to: gap.to,
+                bars: gap.backfilled.then_some(gap.bars),
+                reason: gap.reason.to_owned(),
+            },
         };
         let header = record.header();
         let listing = match header.number {

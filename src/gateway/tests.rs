@@ -2,6 +2,7 @@
 //! long: every test here stands on the same rig.
 
 mod binary;
+mod gaps;
 mod options;
 mod renaming;
 mod since;

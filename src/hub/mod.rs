@@ -4,6 +4,7 @@
 mod bands;
 mod batch;
 mod encode;
+mod gap;
 mod mailbox;
 mod publisher;
 mod queue;
@@ -23,6 +24,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 
 pub use batch::{Batch, Entry};
+pub use gap::{GapNews, GapStep, Listening};
 pub use publisher::{Counters, Publisher};
 pub use queue::{ShardEvent, ShardQueue};
 pub use replay::Replay;
@@ -147,6 +149,8 @@ pub(crate) struct Inner {
     budget: AtomicUsize,
     /// What may be kept for consumers that come back.
     kept: Arc<replay::Limits>,
+    /// Consumers that want to be told of gaps.
+    listening: Arc<AtomicUsize>,
 }
 
 impl fmt::Debug for Inner {
@@ -190,6 +194,7 @@ impl Hub {
             rejected: Mutex::default(),
             budget: AtomicUsize::new(usize::MAX),
             kept: Arc::default(),
+            listening: Arc::default(),
         }))
     }
 

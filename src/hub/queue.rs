@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::hub::batch::Batch;
-use crate::hub::{FeedId, Part, ShardId};
+use crate::hub::{FeedId, GapNews, Part, ShardId};
 use crate::market::{InstrumentId, OrderUpdate, Segment};
 
 /// What a shard is told.
@@ -32,6 +32,8 @@ pub enum ShardEvent {
     Standing(FeedId, Segment),
     /// These instruments are carried by another feed than before, or for the first time by one.
     Moved(Arc<[InstrumentId]>),
+    /// Data were missed, or what was missed is told.
+    Gap(Arc<GapNews>),
 }
 
 #[derive(Debug, Default)]

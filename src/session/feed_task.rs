@@ -16,6 +16,7 @@ use crate::broker::{Feed, FeedEnd};
 use crate::clock::{Clock, UnixNanos};
 use crate::hub::Publisher;
 use crate::market::{Calendar, InstrumentId, Tick};
+use crate::session::gaps::Gaps;
 use crate::session::shared::{FeedCounters, FeedGauge};
 
 /// Bytes encoded after which a drain ends, so that consumers get a long burst in pieces.
@@ -129,6 +130,7 @@ pub(crate) struct FeedTask {
     pub(crate) calendar: Calendar,
     pub(crate) gauge: Arc<FeedGauge>,
     pub(crate) counters: FeedCounters,
+    pub(crate) gaps: Arc<Gaps>,
     pub(crate) interest: watch::Receiver<u64>,
     /// Zero: never mute.
     pub(crate) idle_timeout: Duration,
@@ -140,8 +142,18 @@ pub(crate) struct FeedTask {
 impl FeedTask {
     /// Runs until the feed ends or counts as mute.
     pub(crate) async fn run(self) -> End {
-        let Self { feed, mut plane, clock, calendar, gauge, counters, mut interest, idle_timeout, muted } =
-            self;
+        let Self {
+            feed,
+            mut plane,
+            clock,
+            calendar,
+            gauge,
+            counters,
+            gaps,
+            mut interest,
+            idle_timeout,
+            muted,
+        } = self;
         let Plane { publisher, notices } = &mut *plane;
         publisher.new_generation();
         let mut before = publisher.counters();
@@ -208,6 +220,7 @@ impl FeedTask {
                 reader.count(&drained, &counters, &gauge);
                 if drained.flows() {
                     idle.ticked(Instant::now());
+                    gaps.flows(drained.last_recv);
                 }
                 if let Some(end) = drained.end {
                     return End::Feed(end);

@@ -6,6 +6,7 @@ mod app_key;
 mod calls;
 mod feed_task;
 mod freshness;
+mod gaps;
 mod history;
 mod loader;
 pub mod machine;
@@ -112,6 +113,9 @@ async fn supervise(
     ));
     let _judging = AbortOnDrop::new(tokio::spawn(
         freshness::judging::run(Arc::clone(&shared)).instrument(shared.span()),
+    ));
+    let _gaps = AbortOnDrop::new(tokio::spawn(
+        gaps::run(Arc::clone(&shared), tokens.clone()).instrument(shared.span()),
     ));
     let settings = &shared.deps.settings;
     let mut budget = RestartBudget::new(settings.restart_budget, settings.restart_window());

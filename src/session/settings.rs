@@ -51,6 +51,8 @@ pub struct Settings {
     pub calendar_file: PathBuf,
     /// How long a subscription is kept after its last consumer left.
     pub unsubscribe_linger_ms: u64,
+    /// How long the minutes that a gap in the feed cost may be asked for at the broker; 0: never.
+    pub backfill_within_ms: u64,
     /// How long a login may take.
     pub login_timeout_ms: u64,
     /// How long the feed's handshake, or one subscription request, may take.
@@ -83,6 +85,7 @@ impl Default for Settings {
             delayed_after_ms: 5_000,
             calendar_file: PathBuf::new(),
             unsubscribe_linger_ms: 5_000,
+            backfill_within_ms: 300_000,
             login_timeout_ms: 60_000,
             request_timeout_ms: 20_000,
             master_timeout_ms: 180_000,

@@ -19,6 +19,7 @@ use crate::market::{
 };
 use crate::session::feed_task::{PlaneHandle, plane};
 use crate::session::freshness::judging::Judging;
+use crate::session::gaps::Gaps;
 use crate::session::machine::Generation;
 use crate::session::orders::follow::Follower;
 use crate::session::orders::{InFlight, Marks, OrderSettings};
@@ -85,6 +86,8 @@ pub(crate) struct Shared {
     pub(crate) interactive: watch::Sender<TokenEpoch>,
     /// What is known of the account's orders.
     pub(crate) orders: Follower,
+    /// Interruptions of the feed.
+    pub(crate) gaps: Arc<Gaps>,
     pub(crate) marks: Marks,
     pub(crate) in_flight: InFlight,
     /// Where what must go on runs, whoever asked for it.
@@ -108,6 +111,7 @@ impl Shared {
             carried: Mutex::default(),
             memories: Mutex::default(),
             orders: Follower::new(&deps.account),
+            gaps: Arc::default(),
             marks: Marks::new(deps.seed.wrapping_add(808)),
             in_flight: InFlight::default(),
             runtime: tokio::runtime::Handle::current(),
@@ -387,6 +391,14 @@ impl Meters {
         let account = self.account.clone();
         metrics::counter!(names::ORDER_REQUESTS, "account" => account, "action" => action, "outcome" => outcome)
             .increment(1);
+    }
+
+    pub(crate) fn gap(&self, outcome: &'static str) {
+        metrics::counter!(names::GAPS, "account" => self.account.clone(), "outcome" => outcome).increment(1);
+    }
+
+    pub(crate) fn backfilled(&self, bars: usize) {
+        metrics::counter!(names::BARS_BACKFILLED, "account" => self.account.clone()).increment(bars as u64);
     }
 
     pub(crate) fn reconnect(&self, reason: &'static str) {

@@ -49,6 +49,10 @@ pub const FRAMES_REPLAYED: &str = "tickgate_frames_replayed_total";
 pub const REPLAYS_INCOMPLETE: &str = "tickgate_replays_incomplete_total";
 /// Frames about how current data are, for consumers that asked for them, by `kind` (state, heartbeat).
 pub const STATES_TOLD: &str = "tickgate_states_told_total";
+/// Interruptions of the feed that cost data, by `account` and `outcome` (opened, then closed or unfilled).
+pub const GAPS: &str = "tickgate_gaps_total";
+/// Minutes of such gaps that were read from the broker's history, by `account`.
+pub const BARS_BACKFILLED: &str = "tickgate_bars_backfilled_total";
 /// Requests below `/api/v1`, by `endpoint` and `outcome`.
 pub const REST_REQUESTS: &str = "tickgate_rest_requests_total";
 /// Consumers connected now.

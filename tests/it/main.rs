@@ -10,6 +10,7 @@ mod binary;
 mod books;
 mod consumer;
 mod freshness;
+mod gaps;
 mod history;
 mod interest;
 mod keys;

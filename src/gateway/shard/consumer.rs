@@ -1,7 +1,7 @@
 //! What a shard knows of one consumer beside its socket and its frames: how far it has come,
 //! what it is waited for, when something is due. No socket and no protocol.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
@@ -15,7 +15,8 @@ use crate::gateway::listener::Admitted;
 use crate::gateway::settings::Settings;
 use crate::gateway::shard::ready::Flag;
 use crate::gateway::shard::telling::Untold;
-use crate::hub::TopicId;
+use crate::gateway::shard::telling_gaps::Told;
+use crate::hub::{Listening, TopicId};
 
 /// How far a connection has come.
 #[derive(Debug)]
@@ -94,6 +95,10 @@ pub(crate) struct Consumer {
     pub(crate) waker: Waker,
     /// It wants to be told of orders.
     pub(crate) orders: bool,
+    /// Where it wants to be told of gaps: the session looks for them only while somebody does.
+    pub(crate) listening: Option<Listening>,
+    /// Gaps that it was told of and that are not over.
+    pub(crate) gaps: BTreeMap<u64, Told>,
     /// Topics of which it is to be told, as far as it still holds them, when it takes its answers.
     pub(crate) unintroduced: BTreeSet<TopicId>,
     /// It wants to be told how current its instruments are.
@@ -139,6 +144,8 @@ impl Consumer {
             waiting: None,
             waker: Waker::from(Arc::clone(flag)),
             orders: false,
+            listening: None,
+            gaps: BTreeMap::new(),
             unintroduced: BTreeSet::new(),
             tells_state: false,
             untold: None,

@@ -22,6 +22,7 @@ mod renaming;
 mod resuming;
 mod stats;
 mod telling;
+mod telling_gaps;
 mod timers;
 mod topics;
 pub(crate) mod turn;
@@ -320,6 +321,7 @@ impl<'a> Shard<'a> {
             Some(ShardEvent::Rejected { instrument, part, message }) => {
                 self.on_rejected(instrument, part, &message);
             }
+            Some(ShardEvent::Gap(news)) => self.on_gap(&news),
             Some(ShardEvent::Order(update)) => self.on_order_update(&update),
             Some(ShardEvent::Standing(feed, segment)) => self.on_standing(feed, segment),
             Some(ShardEvent::Moved(instruments)) => self.on_moved(&instruments),

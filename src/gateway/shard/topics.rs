@@ -1,7 +1,7 @@
 //! A shard's topics: who holds which, how often, and the latest frame of each. Counts each topic
 //! once at the hub, however many of the shard's connections hold it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
@@ -163,6 +163,13 @@ impl Topics {
     pub(crate) fn of_instrument(&self, instrument: InstrumentId) -> Vec<TopicId> {
         let held = self.names.values().flatten().copied();
         held.filter(|t| self.key(*t).is_some_and(|k| k.instrument == instrument)).collect()
+    }
+
+    /// The same of several, looked for in one go.
+    pub(crate) fn of_instruments(&self, instruments: &HashSet<InstrumentId>) -> Vec<TopicId> {
+        let held = self.rows.iter().zip(0..).filter_map(|(row, number)| Some((row.key.as_ref()?, number)));
+        let wanted = held.filter(|(key, _)| instruments.contains(&key.instrument));
+        wanted.map(|(_, number)| TopicId(number)).collect()
     }
 
     /// Held topics whose name does not mean their instrument, each with the one it means, if any.

@@ -52,6 +52,22 @@ pub(super) mod heartbeat {
     pub(in super::super) const SIZE: usize = 64;
 }
 
+pub(super) mod gap {
+    pub(in super::super) const FROM: usize = 48;
+    pub(in super::super) const TO: usize = 56;
+    pub(in super::super) const REASON_LEN: usize = 64;
+    pub(in super::super) const REASON: usize = 72;
+}
+
+pub(super) mod gap_closed {
+    pub(in super::super) const FROM: usize = 48;
+    pub(in super::super) const TO: usize = 56;
+    pub(in super::super) const REASON_LEN: usize = 64;
+    pub(in super::super) const BACKFILLED: usize = 66;
+    pub(in super::super) const BARS: usize = 68;
+    pub(in super::super) const REASON: usize = 72;
+}
+
 /// Also the start of `quote` and `depth`.
 pub(super) mod ltp {
     pub(in super::super) const PRICE: usize = 48;

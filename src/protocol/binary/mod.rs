@@ -43,6 +43,9 @@ pub const CONFLATED_LEN: usize = layout::conflated::SIZE;
 /// Length of a Heartbeat record.
 pub const HEARTBEAT_LEN: usize = layout::heartbeat::SIZE;
 
+/// The flag of a Bar that fills a gap.
+pub const BACKFILL: u8 = 1;
+
 /// What a record holds. The number is the one on the wire; those below 16 are not market data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
@@ -55,6 +58,10 @@ pub enum Kind {
     State = 3,
     /// Records that a slow consumer did not get.
     Conflated = 4,
+    /// Data that were missed upstream.
+    Gap = 5,
+    /// What has become of a gap.
+    GapClosed = 6,
     /// That the server lives, and how its data are as a whole.
     Heartbeat = 7,
     /// Mode 1.
@@ -71,11 +78,13 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind of this version.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Hello,
         Self::Directory,
         Self::State,
         Self::Conflated,
+        Self::Gap,
+        Self::GapClosed,
         Self::Heartbeat,
         Self::Ltp,
         Self::Quote,
@@ -108,7 +117,7 @@ impl Kind {
 /// What every record begins with, beside its length and kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
-    /// None is defined yet; a reader passes over those it does not know.
+    /// [`BACKFILL`] or none; a reader passes over those it does not know.
     pub flags: u8,
     /// The instrument, by the number that [`Directory`] explains; 0: none in particular.
     pub number: u32,
@@ -220,6 +229,32 @@ pub struct Conflated {
     pub span: i64,
 }
 
+/// Data of an instrument that were missed because the server had none from the venue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap<'a> {
+    /// When the last were received before.
+    pub from: UnixNanos,
+    /// When the first were received after.
+    pub to: UnixNanos,
+    /// Why, in words; at most 1,024 bytes.
+    pub reason: &'a str,
+}
+
+/// The end of a [`Gap`] with the same times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GapClosed<'a> {
+    /// As in [`Gap`].
+    pub from: UnixNanos,
+    /// As in [`Gap`].
+    pub to: UnixNanos,
+    /// Bars that were sent to fill it.
+    pub bars: u32,
+    /// Whether they are all that the venue has; else it stays open for good.
+    pub backfilled: bool,
+    /// Why not, in words; at most 1,024 bytes.
+    pub reason: &'a str,
+}
+
 /// Mode 1: the last price.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Ltp {
@@ -258,6 +293,8 @@ pub enum Body<'a> {
     Directory(Directory<'a>),
     State(State<'a>),
     Conflated(Conflated),
+    Gap(Gap<'a>),
+    GapClosed(GapClosed<'a>),
     Heartbeat(Heartbeat),
     Ltp(Ltp),
     Quote(QuoteFields),

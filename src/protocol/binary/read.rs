@@ -4,11 +4,12 @@
 use crate::clock::UnixNanos;
 use crate::market::{Bar, DEPTH_LEVELS, Depth, DepthSide, LastTrade, Level, Price, Quote};
 use crate::protocol::binary::layout::{
-    self, bar, conflated, depth, directory, heartbeat, hello, ltp, open_interest, quote, state,
+    self, bar, conflated, depth, directory, gap, gap_closed, heartbeat, hello, ltp, open_interest, quote,
+    state,
 };
 use crate::protocol::binary::{
-    Body, Conflated, DepthFields, Directory, Freshness, Header, Heartbeat, Hello, Kind, Ltp, MAGIC,
-    QuoteFields, State, UNKNOWN,
+    Body, Conflated, DepthFields, Directory, Freshness, Gap, GapClosed, Header, Heartbeat, Hello, Kind, Ltp,
+    MAGIC, QuoteFields, State, UNKNOWN,
 };
 use crate::protocol::openalgo::market_data::Beside;
 
@@ -128,6 +129,8 @@ impl<'a> Record<'a> {
             Kind::Directory => directory::SYMBOL,
             Kind::State => state::REASON,
             Kind::Conflated => conflated::SIZE,
+            Kind::Gap => gap::REASON,
+            Kind::GapClosed => gap_closed::REASON,
             Kind::Heartbeat => heartbeat::SIZE,
             Kind::Ltp => ltp::SIZE,
             Kind::Quote => quote::SIZE,
@@ -159,6 +162,24 @@ impl<'a> Record<'a> {
                 kind: bytes[conflated::KIND],
                 skipped: i64_at(bytes, conflated::SKIPPED).cast_unsigned(),
                 span: i64_at(bytes, conflated::SPAN),
+            }),
+            Kind::Gap => Body::Gap(Gap {
+                from: time_at(bytes, gap::FROM),
+                to: time_at(bytes, gap::TO),
+                reason: text_at(bytes, gap::REASON, usize::from(u16_at(bytes, gap::REASON_LEN)))
+                    .ok_or(Malformed::Text { kind: number })?,
+            }),
+            Kind::GapClosed => Body::GapClosed(GapClosed {
+                from: time_at(bytes, gap_closed::FROM),
+                to: time_at(bytes, gap_closed::TO),
+                bars: u32_at(bytes, gap_closed::BARS),
+                backfilled: bytes[gap_closed::BACKFILLED] == 1,
+                reason: text_at(
+                    bytes,
+                    gap_closed::REASON,
+                    usize::from(u16_at(bytes, gap_closed::REASON_LEN)),
+                )
+                .ok_or(Malformed::Text { kind: number })?,
             }),
             Kind::Heartbeat => Body::Heartbeat(Heartbeat {
                 state: Freshness::from_number(bytes[heartbeat::STATE]),

@@ -111,6 +111,26 @@ fn vectors() -> Vec<(Body<'static>, &'static str, String)> {
             format!("{}{} 10 00000000000000", word(0x11), word(0x12)),
         ),
         (
+            Body::Gap(Gap {
+                from: UnixNanos::from_nanos(0x10),
+                to: UnixNanos::from_nanos(0x11),
+                reason: "grün",
+            }),
+            "5000 05",
+            format!("{}{} 0500 000000000000 6772c3bc6e 000000", word(0x10), word(0x11)),
+        ),
+        (
+            Body::GapClosed(GapClosed {
+                from: UnixNanos::from_nanos(0x10),
+                to: UnixNanos::from_nanos(0x11),
+                bars: 0x12,
+                backfilled: true,
+                reason: "",
+            }),
+            "4800 06",
+            format!("{}{} 0000 01 00 12000000", word(0x10), word(0x11)),
+        ),
+        (
             Body::Heartbeat(Heartbeat { state: Some(Freshness::Delayed), last_tick_age: Some(0x11) }),
             "4000 07",
             format!("02 00000000000000 {}", word(0x11)),
@@ -214,7 +234,7 @@ fn the_tables_say_what_is_written() {
     assert_eq!((&directory["exchange"], &directory["symbol"]), (&text("NSE_INDEX"), &text("NIFTY")));
     assert_eq!((&directory["code"], &directory["segment"]), (&Value::Int(0x2122_2324), &Value::Int(51)));
     assert_eq!((&directory["epoch"], &directory["source"]), (&Value::Int(0x0d0e_0f10), &Value::Int(0x1112)));
-    let depth = read(9);
+    let depth = read(11);
     for (name, value) in [
         ("price", 0x10),
         ("trade_time", 0x13),
@@ -231,8 +251,8 @@ fn the_tables_say_what_is_written() {
     }
     assert_eq!(read(2)["reason"], text("grün"));
     assert_eq!(read(3)["skipped_kind"], Value::Int(16));
-    assert_eq!((&read(4)["state"], &read(4)["last_tick_age"]), (&Value::Int(2), &Value::Int(0x11)));
-    assert_eq!(read(11)["interval"], Value::Int(60));
+    assert_eq!((&read(6)["state"], &read(6)["last_tick_age"]), (&Value::Int(2), &Value::Int(0x11)));
+    assert_eq!(read(13)["interval"], Value::Int(60));
     assert_eq!(read(0)["magic"], text("tickgate"));
 }
 

@@ -3,10 +3,11 @@
 use crate::clock::UnixNanos;
 use crate::market::{Bar, DEPTH_LEVELS, Depth, DepthSide, Price, Quote};
 use crate::protocol::binary::layout::{
-    self, bar, conflated, depth, directory, heartbeat, hello, ltp, open_interest, quote, state,
+    self, bar, conflated, depth, directory, gap, gap_closed, heartbeat, hello, ltp, open_interest, quote,
+    state,
 };
 use crate::protocol::binary::{
-    Body, Conflated, Directory, Header, Heartbeat, Hello, Kind, Ltp, MAGIC, State, UNKNOWN,
+    Body, Conflated, Directory, Gap, GapClosed, Header, Heartbeat, Hello, Kind, Ltp, MAGIC, State, UNKNOWN,
 };
 use crate::protocol::openalgo::market_data::Beside;
 
@@ -21,6 +22,8 @@ impl Body<'_> {
             Self::Directory(entry) => write_directory(header, entry, out),
             Self::State(state) => write_state(header, state, out),
             Self::Conflated(what) => write_conflated(header, *what, out),
+            Self::Gap(gap) => write_gap(header, gap, out),
+            Self::GapClosed(closed) => write_gap_closed(header, closed, out),
             Self::Heartbeat(beat) => write_heartbeat(header, *beat, out),
             Self::Ltp(ltp) => write_ltp(header, ltp, out),
             Self::Quote(fields) => write_quote(header, &fields.quote, fields.open_interest, out),
@@ -121,6 +124,26 @@ fn write_conflated(header: &Header, body: Conflated, out: &mut Vec<u8>) {
     put_i64(&mut record, conflated::SPAN, body.span);
     record[conflated::KIND] = body.kind;
     out.extend_from_slice(&record);
+}
+
+fn write_gap(header: &Header, body: &Gap<'_>, out: &mut Vec<u8>) {
+    let reason = cut(body.reason, layout::MAX_TEXT);
+    let mut record = begin::<{ gap::REASON }>(Kind::Gap, header);
+    put_time(&mut record, gap::FROM, body.from);
+    put_time(&mut record, gap::TO, body.to);
+    put_u16(&mut record, gap::REASON_LEN, reason.len() as u16);
+    append_with_text(record, reason, out);
+}
+
+fn write_gap_closed(header: &Header, body: &GapClosed<'_>, out: &mut Vec<u8>) {
+    let reason = cut(body.reason, layout::MAX_TEXT);
+    let mut record = begin::<{ gap_closed::REASON }>(Kind::GapClosed, header);
+    put_time(&mut record, gap_closed::FROM, body.from);
+    put_time(&mut record, gap_closed::TO, body.to);
+    put_u16(&mut record, gap_closed::REASON_LEN, reason.len() as u16);
+    record[gap_closed::BACKFILLED] = u8::from(body.backfilled);
+    put_u32(&mut record, gap_closed::BARS, body.bars);
+    append_with_text(record, reason, out);
 }
 
 fn write_heartbeat(header: &Header, body: Heartbeat, out: &mut Vec<u8>) {

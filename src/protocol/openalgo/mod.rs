@@ -3,6 +3,7 @@
 
 pub mod command;
 pub mod frames;
+pub mod gaps;
 pub mod market_data;
 mod number;
 pub mod options;

@@ -118,6 +118,8 @@ impl StreamActor {
                 Action::OpenFeed { generation, epoch } => self.open_feed(generation, epoch, ctx),
                 Action::CloseFeed { generation } => {
                     debug!(generation, "closing the feed");
+                    let why = self.reason.as_deref().unwrap_or("the feed was opened anew");
+                    self.shared.gaps.interrupt(&self.shared, why);
                     self.drop_feed(ctx);
                 }
                 Action::ArmTimer { timer, after } => self.arm(timer, after, ctx),
@@ -253,6 +255,7 @@ impl StreamActor {
             calendar: shared.deps.calendar,
             gauge: Arc::clone(&shared.gauge),
             counters: shared.meters.feed_counters(),
+            gaps: Arc::clone(&shared.gaps),
             interest: shared.deps.hub.interest(),
             idle_timeout: Duration::from_millis(shared.deps.settings.tick_idle_timeout_ms),
             muted: Box::new(move || me.try_send(FeedMuted { generation }).is_ok()),
@@ -315,6 +318,7 @@ impl StreamActor {
     ) {
         warn!(generation, reason = label, why, "the feed is down");
         self.shared.meters.reconnect(label);
+        self.shared.gaps.interrupt(&self.shared, &why);
         self.reason = Some(why);
         self.shared.judging.blame(Cause::of_reconnect(label));
         self.drop_feed(ctx);
@@ -434,6 +438,7 @@ impl Handler<FeedMuted> for StreamActor {
             // It also tries the token: a replaced one leaves its socket open but silent.
             warn!(generation, "connected, but no ticks come; subscribing everything afresh");
             self.mute_since = Some(self.shared.gauge.ticks());
+            self.shared.gaps.interrupt(&self.shared, "connected, but no data came");
             self.plan.doubt();
             self.tell_changes();
             self.pump_soon(ctx);
