@@ -9,6 +9,8 @@ use jiff::civil::Date;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
+use tickgate::clock::Clock as _;
+use tickgate::market::calendar::ist_date;
 use tickgate::market::{Calendar, TimeOfDay};
 use tickgate::sim::{Hours, Settings as SimSettings, SocketEnd};
 use tickgate::token::Product;
@@ -30,8 +32,9 @@ async fn live(running: &Running) {
     until("a live feed", || running.session.status().feed.state == "live").await;
 }
 
-/// One night before the trading day `day`; the clock shows the evening before.
+/// One night before the trading day `day`; the clock shows the evening of the last one.
 async fn night(outside: &Outside, running: &mut Running, day: Date, moment: i64, random: &mut SmallRng) {
+    let evening = ist_date(outside.clock.now());
     let before = outside.logins().await;
     let cut = at(day, "03:00:00");
     let drop = json!({"clean": random.random::<bool>()});
@@ -39,11 +42,16 @@ async fn night(outside: &Outside, running: &mut Running, day: Date, moment: i64,
     let dropped_at = tickgate::clock::UnixNanos::from_secs(cut.as_secs() + moment);
     if moment < 0 {
         outside.clock.set(dropped_at);
+        let generation = running.session.status().feed.generation;
         outside.tell("drop", drop.clone()).await;
-        // Back with the token it has, while that is good. The clock runs on meanwhile: only where
-        // even a busy machine gets there before the cut-off.
-        if moment <= -300 {
-            live(running).await;
+        // Back with the token it has, while that is good: a weekend's first cut-off has ended it. The clock
+        // runs on meanwhile: only where even a busy machine gets there before the cut-off.
+        if moment <= -300 && evening.tomorrow().is_ok_and(|next| next == day) {
+            until(&format!("a live feed again, {moment} s from the cut of {day}"), || {
+                let feed = running.session.status().feed;
+                feed.state == "live" && feed.generation > generation
+            })
+            .await;
         }
     }
     outside.clock.set(tickgate::clock::UnixNanos::from_secs(cut.as_secs() + 1));
