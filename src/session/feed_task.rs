@@ -17,6 +17,7 @@ use crate::clock::{Clock, UnixNanos};
 use crate::hub::Publisher;
 use crate::market::{Calendar, InstrumentId, Tick};
 use crate::session::shared::{FeedCounters, FeedGauge};
+use crate::session::watchdog::{MOST_DOUBLINGS, MOST_RECONNECTS};
 
 /// Bytes encoded after which a drain ends, so that consumers get a long burst in pieces.
 const DRAIN_BYTES: usize = 512 << 10;
@@ -31,9 +32,6 @@ const NOTICES: usize = 16;
 /// How long the feed is left unread at a time because a shard is behind. The broker's
 /// heartbeat must be answered meanwhile.
 const BEHIND_PATIENCE: Duration = Duration::from_secs(1);
-/// A feed that stays mute after reconnecting is given longer each time, up to this factor
-/// as a power of two: what is subscribed may just not trade.
-const MOST_MUTE_DOUBLINGS: u32 = 5;
 
 /// What the stream actor has for the publisher, which is the feed task's.
 #[derive(Debug)]
@@ -111,8 +109,8 @@ pub(crate) struct FeedTask {
     pub(crate) interest: watch::Receiver<u64>,
     /// Zero: never mute.
     pub(crate) idle_timeout: Duration,
-    /// Called when the feed turns mute, before it is ended for it; `false`: could not be
-    /// delivered, call again. Must not block.
+    /// Called when the feed turns mute, before it is ended for it, and again where it is kept; `false`: could
+    /// not be delivered, call again. Must not block.
     pub(crate) muted: Box<dyn Fn() -> bool + Send>,
 }
 
@@ -158,7 +156,8 @@ impl FeedTask {
             }
             if is_check_due {
                 let due = gauge.ticks_are_due(calendar, clock.now());
-                match idle.check(due, Instant::now()) {
+                let rests = gauge.mute_in_a_row.load(Ordering::Relaxed) >= MOST_RECONNECTS;
+                match idle.check(due, rests, Instant::now()) {
                     Verdict::Fine => {}
                     Verdict::Muted => {
                         if muted() {
@@ -285,7 +284,7 @@ impl Reader {
 
 enum Verdict {
     Fine,
-    /// For the first time since the last tick.
+    /// For the first time since the last tick, or again where the connection is kept.
     Muted,
     /// Again, although somebody was told.
     Ended(Duration),
@@ -300,7 +299,7 @@ struct Idle {
 
 impl Idle {
     fn new(timeout: Duration, gauge: &FeedGauge) -> Self {
-        let doublings = gauge.mute_in_a_row.load(Ordering::Relaxed).min(MOST_MUTE_DOUBLINGS);
+        let doublings = gauge.mute_in_a_row.load(Ordering::Relaxed).min(MOST_DOUBLINGS);
         Self { timeout: timeout * 2_u32.pow(doublings), quiet_since: Instant::now(), told: false }
     }
 
@@ -318,7 +317,8 @@ impl Idle {
         self.told = true;
     }
 
-    fn check(&mut self, due: bool, now: Instant) -> Verdict {
+    /// `rests`: the connection is kept, however long it is mute.
+    fn check(&mut self, due: bool, rests: bool, now: Instant) -> Verdict {
         let quiet = now.duration_since(self.quiet_since);
         if !due {
             // Silence counts from the moment that ticks are due; but who was told stays told,
@@ -327,7 +327,7 @@ impl Idle {
             Verdict::Fine
         } else if quiet < self.timeout {
             Verdict::Fine
-        } else if self.told {
+        } else if self.told && !rests {
             Verdict::Ended(quiet)
         } else {
             Verdict::Muted
