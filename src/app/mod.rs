@@ -259,6 +259,7 @@ pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<O
     let outcome = tokio::select! {
         () = shutdown => Outcome::Stopped,
         () = sessions.all_failed() => Outcome::GaveUp,
+        () = feed_port.failed() => Outcome::GaveUp,
     };
     if outcome == Outcome::GaveUp {
         error!("giving up after repeated internal failures");

@@ -137,6 +137,15 @@ pub trait Broker: Send + Sync + 'static {
     /// Any [`Error`]; `InvalidToken` if the handshake refused the token.
     fn open_feed<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<Box<dyn Feed>, Error>>;
 
+    /// Asks whether a market-data token is good, as cheaply as that can be asked.
+    ///
+    /// # Errors
+    /// Any [`Error`]; only one of class `NeedsToken` says that it is not.
+    fn verify<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = token;
+        not_offered("way to verify a token")
+    }
+
     /// Subscribes one batch of at most `limits().per_request` instruments. If the broker
     /// refuses the whole batch for some of them, the adapter finds out which.
     ///

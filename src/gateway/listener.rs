@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use tokio::time::{Duration, Instant};
 
@@ -97,6 +97,8 @@ pub struct GatewayHandle {
     shards: Vec<ShardHandle>,
     /// Ends when the acceptor and every shard's thread have.
     ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
+    /// A shard has given up.
+    failed: watch::Receiver<bool>,
 }
 
 impl fmt::Debug for GatewayHandle {
@@ -127,14 +129,18 @@ pub fn start(deps: Deps) -> io::Result<GatewayHandle> {
     let handshake_timeout = settings.handshake_timeout();
     let env = Arc::new(Env { settings, rules, hub, master, keys, broker, clock, shards });
     let (ended_tx, ended) = mpsc::channel(1);
+    let (failed_tx, failed) = watch::channel(false);
     let shards = (0..shards)
         .map(|number| {
             let (orders, inbox) = mpsc::unbounded_channel();
             let stats = Arc::<Stats>::default();
             let runtime = shard::new_runtime()?;
-            let (env, shard_stats, ended) = (Arc::clone(&env), Arc::clone(&stats), ended_tx.clone());
+            let (env, shard_stats) = (Arc::clone(&env), Arc::clone(&stats));
+            let (ended, failed) = (ended_tx.clone(), failed_tx.clone());
             std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || {
-                shard::run(runtime, &env, inbox, &shard_stats);
+                if !shard::run(runtime, &env, inbox, &shard_stats) {
+                    failed.send_replace(true);
+                }
                 drop(ended);
             })?;
             Ok(ShardHandle { orders, stats, load: Arc::default() })
@@ -151,7 +157,7 @@ pub fn start(deps: Deps) -> io::Result<GatewayHandle> {
     })
     .abort_handle();
     tracing::info!(%addr, shards = shards.len(), tls = encrypted, "feed port open");
-    Ok(GatewayHandle { addr, acceptor, shards, ended: ended.into() })
+    Ok(GatewayHandle { addr, acceptor, shards, ended: ended.into(), failed })
 }
 
 impl GatewayHandle {
@@ -187,6 +193,13 @@ impl GatewayHandle {
     /// `gateway.overflow_total_bytes` bounds.
     pub fn waiting_bytes(&self) -> usize {
         self.shards.iter().map(|shard| shard.stats.waiting_bytes()).sum()
+    }
+
+    /// Resolves when a shard has given up after repeated panics; never after an orderly stop.
+    pub async fn failed(&self) {
+        if self.failed.clone().wait_for(|failed| *failed).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Stops accepting, closes every consumer with 1001, and returns when they are gone or

@@ -727,6 +727,20 @@ async fn a_shard_that_panics_is_made_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_keeps_panicking_gives_up_and_says_so() {
+    let rig = Rig::start().await;
+    let mut client = rig.authenticated().await;
+    assert!(timeout(Duration::from_millis(50), rig.gateway.failed()).await.is_err());
+    // Each shard takes its orders one by one: made anew in between, and not after the last.
+    for _ in 0..6 {
+        rig.gateway.panic_shards();
+    }
+    timeout(PATIENCE, rig.gateway.failed()).await.expect("it gives up");
+    while let Some(Ok(_)) = client.message().await {}
+    timeout(PATIENCE, rig.gateway.stop(Duration::from_secs(5))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn handshakes_that_are_refused() {
     let rig = Rig::with(|s| (s.max_consumers, s.handshake_timeout_ms) = (2, 2_000)).await;
     let addr = rig.gateway.addr();

@@ -18,6 +18,7 @@ use crate::hub::Publisher;
 use crate::market::{Calendar, InstrumentId, Tick};
 use crate::session::gaps::Gaps;
 use crate::session::shared::{FeedCounters, FeedGauge};
+use crate::session::watchdog::{MOST_DOUBLINGS, MOST_RECONNECTS};
 
 /// Bytes encoded after which a drain ends, so that consumers get a long burst in pieces.
 const DRAIN_BYTES: usize = 512 << 10;
@@ -34,9 +35,6 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the feed is left unread at a time because a shard is behind. The broker's
 /// heartbeat must be answered meanwhile.
 const BEHIND_PATIENCE: Duration = Duration::from_secs(1);
-/// A feed that stays mute after reconnecting is given longer each time, up to this factor
-/// as a power of two: what is subscribed may just not trade.
-const MOST_MUTE_DOUBLINGS: u32 = 5;
 
 /// When data of instruments last came.
 pub(crate) type LastReceived = Vec<(InstrumentId, UnixNanos)>;
@@ -134,8 +132,8 @@ pub(crate) struct FeedTask {
     pub(crate) interest: watch::Receiver<u64>,
     /// Zero: never mute.
     pub(crate) idle_timeout: Duration,
-    /// Called when the feed turns mute, before it is ended for it; `false`: could not be
-    /// delivered, call again. Must not block.
+    /// Called when the feed turns mute, before it is ended for it, and again where it is kept; `false`: could
+    /// not be delivered, call again. Must not block.
     pub(crate) muted: Box<dyn Fn() -> bool + Send>,
 }
 
@@ -191,7 +189,8 @@ impl FeedTask {
             }
             if is_check_due {
                 let due = gauge.ticks_are_due(calendar, clock.now());
-                match idle.check(due, Instant::now()) {
+                let rests = gauge.mute_in_a_row.load(Ordering::Relaxed) >= MOST_RECONNECTS;
+                match idle.check(due, rests, Instant::now()) {
                     Verdict::Fine => {}
                     Verdict::Muted => {
                         if muted() {
@@ -328,7 +327,7 @@ impl Reader {
 
 enum Verdict {
     Fine,
-    /// For the first time since the last tick.
+    /// For the first time since the last tick, or again where the connection is kept.
     Muted,
     /// Again, although somebody was told.
     Ended(Duration),
@@ -343,7 +342,7 @@ struct Idle {
 
 impl Idle {
     fn new(timeout: Duration, gauge: &FeedGauge) -> Self {
-        let doublings = gauge.mute_in_a_row.load(Ordering::Relaxed).min(MOST_MUTE_DOUBLINGS);
+        let doublings = gauge.mute_in_a_row.load(Ordering::Relaxed).min(MOST_DOUBLINGS);
         Self { timeout: timeout * 2_u32.pow(doublings), quiet_since: Instant::now(), told: false }
     }
 
@@ -361,7 +360,8 @@ impl Idle {
         self.told = true;
     }
 
-    fn check(&mut self, due: bool, now: Instant) -> Verdict {
+    /// `rests`: the connection is kept, however long it is mute.
+    fn check(&mut self, due: bool, rests: bool, now: Instant) -> Verdict {
         let quiet = now.duration_since(self.quiet_since);
         if !due {
             // Silence counts from the moment that ticks are due; but who was told stays told,
@@ -370,7 +370,7 @@ impl Idle {
             Verdict::Fine
         } else if quiet < self.timeout {
             Verdict::Fine
-        } else if self.told {
+        } else if self.told && !rests {
             Verdict::Ended(quiet)
         } else {
             Verdict::Muted

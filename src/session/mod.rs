@@ -22,6 +22,7 @@ mod stream_actor;
 pub mod subscriptions;
 mod supervise;
 mod token_actor;
+mod watchdog;
 
 #[cfg(test)]
 mod tests;
@@ -210,6 +211,9 @@ impl SessionHandle {
     pub fn status(&self) -> SessionStatus {
         let mut status = self.shared.status.borrow().clone();
         status.feed.last_tick_at = self.shared.gauge.last_tick_at();
+        if status.feed.state == "live" {
+            status.feed.reason = self.shared.gauge.mute_reason().map(str::to_owned);
+        }
         status
     }
 

@@ -28,6 +28,7 @@ use crate::session::slot::Memory;
 use crate::session::spread::Spread;
 use crate::session::status::SessionStatus;
 use crate::session::subscriptions::Counts;
+use crate::session::watchdog::Step;
 use crate::store::audit::{Audit, Entry};
 use crate::telemetry::metrics as names;
 use crate::token::ledger::Ledger;
@@ -217,6 +218,8 @@ pub(crate) struct FeedGauge {
     phases: Mutex<BTreeMap<Segment, MarketPhase>>,
     /// Times in a row that the feed was ended because it was mute.
     pub(crate) mute_in_a_row: AtomicU32,
+    /// What the watchdog did last, and how many ticks there had been: with the next it is history.
+    watchdog: Mutex<Option<(u64, Step)>>,
 }
 
 impl FeedGauge {
@@ -264,6 +267,18 @@ impl FeedGauge {
     /// What the broker last said of each market, of whatever connection.
     pub(crate) fn phases(&self) -> Vec<MarketPhase> {
         self.phases.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Notes what is done about a mute connection; `None`: there is a new one.
+    pub(crate) fn note_watchdog(&self, step: Option<Step>) {
+        let noted = step.map(|step| (self.ticks(), step));
+        *self.watchdog.lock().unwrap_or_else(PoisonError::into_inner) = noted;
+    }
+
+    /// What is being done about the connection, while it is mute.
+    pub(crate) fn mute_reason(&self) -> Option<&'static str> {
+        let noted = *self.watchdog.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.filter(|(ticks, _)| *ticks == self.ticks()).map(|(_, step)| step.reason())
     }
 
     pub(crate) fn ticks(&self) -> u64 {
@@ -403,6 +418,11 @@ impl Meters {
 
     pub(crate) fn reconnect(&self, reason: &'static str) {
         metrics::counter!(names::FEED_RECONNECTS, "account" => self.account.clone(), "reason" => reason)
+            .increment(1);
+    }
+
+    pub(crate) fn watchdog(&self, step: Step) {
+        metrics::counter!(names::WATCHDOG, "account" => self.account.clone(), "step" => step.as_str())
             .increment(1);
     }
 

@@ -88,7 +88,7 @@ pub struct FeedStatus {
     pub confirmed: usize,
     /// Of these, refused or out of budget.
     pub rejected: usize,
-    /// Why it is not live, if something went wrong.
+    /// Why it is not live, if something went wrong; or, while it is live but mute, what is done about it.
     pub reason: Option<String>,
 }
 

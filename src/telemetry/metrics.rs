@@ -9,6 +9,8 @@ pub const TOKEN_EXPIRY: &str = "tickgate_token_expiry_seconds";
 pub const FEED_UP: &str = "tickgate_feed_up";
 /// Feed reconnects, by `account` and `reason`.
 pub const FEED_RECONNECTS: &str = "tickgate_feed_reconnects_total";
+/// Steps taken about a feed that is connected but mute, by `account` and `step`.
+pub const WATCHDOG: &str = "tickgate_watchdog_total";
 /// Seconds since the last tick, by `account`.
 pub const FEED_LAST_TICK_AGE: &str = "tickgate_feed_last_tick_age_seconds";
 /// Seconds in which data that somebody wants were stale, by `account` and `reason` (disconnected, mute, token,

@@ -74,6 +74,7 @@ fn describe() {
     describe_gauge!(names::TOKEN_EXPIRY, Unit::Seconds, "Time until the token's end or the daily cut-off.");
     describe_gauge!(names::FEED_UP, count, "1 while the feed is live.");
     describe_counter!(names::FEED_RECONNECTS, count, "Feed connections that ended.");
+    describe_counter!(names::WATCHDOG, count, "Steps taken about a feed that is connected but mute.");
     describe_gauge!(names::FEED_LAST_TICK_AGE, Unit::Seconds, "Time since the last tick.");
     describe_counter!(names::FEED_STALE_SECONDS, Unit::Seconds, "Time in which wanted data were stale.");
     describe_gauge!(names::FEED_STATE, count, "1 for the state that a segment's data are in.");

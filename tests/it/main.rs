@@ -9,6 +9,7 @@ mod bad_input;
 mod binary;
 mod books;
 mod consumer;
+mod failure;
 mod freshness;
 mod gaps;
 mod history;

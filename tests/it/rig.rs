@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tickgate::broker::Broker as _;
+use tickgate::broker::Broker;
 use tickgate::broker::xts::{AppKey, Credentials, Settings as XtsSettings, XtsBroker};
 use tickgate::clock::{Clock, SystemClock, UnixNanos};
 use tickgate::hub::{Encoding, FeedId, Hub, ShardEvent, ShardQueue, TopicKey};
@@ -113,7 +113,7 @@ impl Outside {
         self.dir.path()
     }
 
-    fn broker(&self) -> Arc<XtsBroker> {
+    pub(crate) fn broker(&self) -> Arc<XtsBroker> {
         let settings = XtsSettings {
             base_url: format!("http://{}", self.sim.addr()),
             max_subscriptions: 1000,
@@ -135,6 +135,11 @@ impl Outside {
 
     /// Starts a session as a process does.
     pub(crate) fn start(&self) -> Running {
+        self.start_with(self.broker())
+    }
+
+    /// The same with another way to the broker.
+    pub(crate) fn start_with(&self, broker: Arc<dyn Broker>) -> Running {
         let (store, _) = Store::open(self.data_dir(), self.clock.as_ref()).expect("the store opens");
         let clock: Arc<dyn Clock> = self.clock.clone();
         let cipher = Cipher::new(&Secret::new(KEY), "test", clock.clone()).expect("the key is valid");
@@ -143,7 +148,7 @@ impl Outside {
         let shard = hub.attach_shard();
         let session = session::start(session::Deps {
             account: "default".to_owned(),
-            broker: self.broker(),
+            broker,
             tokens: tokens.clone(),
             ledger: Ledger::open(&store).expect("the tree opens"),
             audit: Audit::open(&store).expect("the tree opens"),
@@ -166,7 +171,8 @@ impl Outside {
             symbol: "RELIANCE".into(),
         };
         hub.acquire(shard.id(), key);
-        Running { keeper: session::keep_master(std::slice::from_ref(&session)), session, shard, tokens }
+        let keeper = session::keep_master(std::slice::from_ref(&session));
+        Running { session, keeper, hub, shard, tokens }
     }
 
     /// `GET` below `/__sim/`.
@@ -208,7 +214,8 @@ fn credentials(keys: &DemoKeys) -> Credentials {
 pub(crate) struct Running {
     pub(crate) session: SessionHandle,
     pub(crate) keeper: MasterKeeper,
-    shard: ShardQueue,
+    pub(crate) hub: Hub,
+    pub(crate) shard: ShardQueue,
     pub(crate) tokens: TokenStore,
 }
 

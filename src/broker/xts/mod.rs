@@ -174,6 +174,10 @@ impl Broker for XtsBroker {
         Box::pin(async move { Ok(Box::new(self.connect(token).await?) as Box<dyn Feed>) })
     }
 
+    fn verify<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move { self.client_config(token).await.map(drop) })
+    }
+
     fn subscribe<'a>(
         &'a self,
         token: &'a Token,

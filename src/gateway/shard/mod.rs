@@ -6,6 +6,7 @@
 //! One poll loop instead of a task per connection: the sockets' wakers put a connection on a
 //! list ([`ready`]), so an idle consumer costs no task, no buffer and no lock.
 
+mod budget;
 mod commands;
 mod consumer;
 mod ending;
@@ -48,6 +49,7 @@ use crate::gateway::handshake::Full;
 use crate::gateway::listener::Admitted;
 use crate::gateway::origin::HostRules;
 use crate::gateway::settings::Settings;
+use crate::gateway::shard::budget::Budget;
 use crate::gateway::shard::consumer::Consumer;
 use crate::gateway::shard::fanout::{Fanout, Overflow};
 use crate::gateway::shard::ready::{Flag, Ready};
@@ -106,13 +108,15 @@ pub(crate) enum Order {
     Panic,
 }
 
-/// Runs shards on this thread, one after the other if one panics, until told to stop.
+/// Runs shards on this thread, one after the other if one panics, until told to stop. `false`: it has given up.
+#[must_use]
 pub(crate) fn run(
     mut runtime: Runtime,
     env: &Env,
     mut orders: mpsc::UnboundedReceiver<Order>,
     stats: &Stats,
-) {
+) -> bool {
+    let mut budget = Budget::default();
     loop {
         let ended = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let shard = Shard::new(env, stats);
@@ -120,14 +124,18 @@ pub(crate) fn run(
         }));
         // The panic hook has written the message and the place. The unwinding dropped the
         // sockets, the topics held at the hub and the consumers' places at the listener.
-        let Err(_) = ended else { return };
+        let Err(_) = ended else { return true };
+        if !budget.spend(Instant::now()) {
+            tracing::error!("a shard panicked again: its consumers were closed, its restart budget is spent");
+            return false;
+        }
         tracing::error!("a shard panicked: its consumers were closed, it is made anew");
         metrics::counter!(ACTOR_RESTARTS, "actor" => "shard").increment(1);
         runtime = match new_runtime() {
             Ok(runtime) => runtime,
             Err(error) => {
                 tracing::error!(%error, "a shard cannot be made anew");
-                return;
+                return false;
             }
         };
         runtime.block_on(async { tokio::time::sleep(RESTART_DELAY).await });

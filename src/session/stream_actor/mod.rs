@@ -1,8 +1,10 @@
 //! The stream actor: carries out what the machine and the subscription plan decide, and owns
 //! the feed task. It decides nothing itself, and no tick passes through it.
 
+mod mute;
 mod requests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use tracing::{debug, error, info, warn};
 use crate::backoff::Backoff;
 use crate::broker::{Class, Error, Feed, FeedEnd};
 use crate::hub::FeedState;
+use crate::market::InstrumentId;
 use crate::session::feed_task::{End, FeedTask, Plane};
 use crate::session::freshness::Cause;
 use crate::session::machine::{Action, Event, Generation, Machine, State};
@@ -28,6 +31,7 @@ use crate::session::shared::Shared;
 use crate::session::subscriptions::Subscriptions;
 use crate::session::supervise::{AbortOnDrop, ChildGuard};
 use crate::session::token_actor::TokenActor;
+use crate::session::watchdog::{Step, Watchdog};
 use crate::token::{Product, Token, TokenEpoch};
 
 /// Messages that may wait.
@@ -69,8 +73,12 @@ pub(crate) struct StreamActor {
     catching_up: Option<SpawnHandle>,
     /// Ticks received before this generation.
     ticks_before: u64,
-    /// Ticks received before this generation was found mute, if it was.
-    mute_since: Option<u64>,
+    /// What was done about this generation being mute.
+    watchdog: Watchdog,
+    /// What was subscribed when it was decided to let a mute feed be.
+    rests_with: Option<HashSet<InstrumentId>>,
+    /// The token is being verified.
+    verifying: Option<SpawnHandle>,
     reason: Option<String>,
     guard: ChildGuard,
 }
@@ -98,7 +106,9 @@ impl StreamActor {
             feed: None,
             catching_up: None,
             ticks_before: 0,
-            mute_since: None,
+            watchdog: Watchdog::default(),
+            rests_with: None,
+            verifying: None,
             reason: None,
             parent,
             guard,
@@ -186,6 +196,8 @@ impl StreamActor {
         let clean = granted.from_login && epoch > self.used_before;
         self.plan.new_epoch(clean);
         self.plan_epoch = Some(epoch);
+        // A new day, as a rule: what did not trade on the last may on this one.
+        self.rests_no_more();
         self.token = Some(granted.token);
         self.tell_changes();
     }
@@ -244,7 +256,8 @@ impl StreamActor {
     ) {
         let shared = &self.shared;
         self.ticks_before = shared.gauge.ticks();
-        self.mute_since = None;
+        self.watchdog = Watchdog::default();
+        shared.gauge.note_watchdog(None);
         // The feed before is gone, since its plane is ours.
         shared.gauge.opened();
         let me = ctx.address();
@@ -287,6 +300,7 @@ impl StreamActor {
                 self.lost(generation, end.reason(), end.to_string(), refused, None, ctx);
             }
             Ok(End::Mute(quiet)) => {
+                self.take(Step::Reconnect);
                 let why = format!("connected but mute for {} s", quiet.as_secs());
                 self.lost(generation, "mute", why, false, None, ctx);
             }
@@ -331,7 +345,8 @@ impl StreamActor {
 
     /// Ends whatever belongs to the current feed.
     fn drop_feed(&mut self, ctx: &mut Context<Self>) {
-        for handle in [self.feed.take(), self.catching_up.take(), self.timer.take()].into_iter().flatten() {
+        let held = [self.feed.take(), self.catching_up.take(), self.verifying.take(), self.timer.take()];
+        for handle in held.into_iter().flatten() {
             ctx.cancel_future(handle);
         }
     }
@@ -435,13 +450,8 @@ impl Handler<FeedMuted> for StreamActor {
 
     fn handle(&mut self, FeedMuted { generation }: FeedMuted, ctx: &mut Self::Context) {
         if self.is_current(generation) {
-            // It also tries the token: a replaced one leaves its socket open but silent.
-            warn!(generation, "connected, but no ticks come; subscribing everything afresh");
-            self.mute_since = Some(self.shared.gauge.ticks());
             self.shared.gaps.interrupt(&self.shared, "connected, but no data came");
-            self.plan.doubt();
-            self.tell_changes();
-            self.pump_soon(ctx);
+            self.muted(generation, ctx);
         }
     }
 }

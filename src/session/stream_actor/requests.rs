@@ -159,12 +159,7 @@ impl StreamActor {
             Class::NeedsToken => {
                 self.reason = Some(error.to_string());
                 self.shared.judging.blame(Cause::Token);
-                // A broker that loses its sessions closes their sockets. One that stays open, mute,
-                // beside a dead token is what another login with our app key leaves (XTS forum
-                // reports of replaced sessions).
-                if self.mute_since == Some(self.shared.gauge.ticks()) {
-                    self.replaced("the feed went mute and its token is refused".to_owned());
-                }
+                self.suspect_a_replacement();
                 self.on(Event::TokenRefused { epoch }, ctx);
                 Duration::ZERO
             }
@@ -222,6 +217,7 @@ impl StreamActor {
         self.shared.deps.spread.set_budget(self.shared.deps.feed, self.plan.budget(), hub);
         self.shared.gauge.set_asked(self.plan.asked());
         let confirmed = self.plan.confirmed();
+        self.look_at_rest(&confirmed);
         self.shared.gauge.set_subscribed(confirmed.into_iter().map(|(instrument, _)| instrument));
         self.publish();
     }

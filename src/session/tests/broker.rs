@@ -79,6 +79,9 @@ pub(crate) struct World {
     pub(crate) book_calls: u32,
     pub(crate) opens: VecDeque<Script>,
     pub(crate) subscribes: VecDeque<Script>,
+    pub(crate) verifies: VecDeque<Script>,
+    /// When a token was verified.
+    pub(crate) verified_at: Vec<Instant>,
     pub(crate) masters: VecDeque<Script>,
     /// Every download fails.
     pub(crate) masters_down: bool,
@@ -376,6 +379,19 @@ impl Broker for FakeBroker {
             assert!(!self.world().feed_is_open(), "two feeds at once");
             self.world().feed = Some(tx);
             Ok(Box::new(FakeFeed(rx)) as Box<dyn Feed>)
+        }
+        .boxed()
+    }
+
+    fn verify<'a>(&'a self, token: &'a Token) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            let script = {
+                let mut world = self.world();
+                world.verified_at.push(Instant::now());
+                world.verifies.pop_front()
+            };
+            play(script).await?;
+            self.check(token)
         }
         .boxed()
     }

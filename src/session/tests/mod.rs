@@ -11,6 +11,7 @@ mod master;
 mod order_stream;
 mod orders;
 mod tokens;
+mod watchdog;
 mod year;
 
 use std::future::Future;
