@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tickgate::broker::Broker as _;
 use tickgate::broker::xts::{AppKey, Credentials, Settings as XtsSettings, XtsBroker};
 use tickgate::clock::{Clock, SystemClock, UnixNanos};
-use tickgate::hub::{Encoding, FeedId, Hub, ShardQueue, TopicKey};
+use tickgate::hub::{Encoding, FeedId, Hub, ShardEvent, ShardQueue, TopicKey};
 use tickgate::market::{Calendar, Exchange, InstrumentId, MasterHandle, Segment};
 use tickgate::protocol::Mode;
 use tickgate::secret::Secret;
@@ -166,7 +166,7 @@ impl Outside {
             symbol: "RELIANCE".into(),
         };
         hub.acquire(shard.id(), key);
-        Running { keeper: session::keep_master(std::slice::from_ref(&session)), session, shard, tokens }
+        Running { keeper: session::keep_master(std::slice::from_ref(&session)), session, hub, shard, tokens }
     }
 
     /// `GET` below `/__sim/`.
@@ -208,6 +208,7 @@ fn credentials(keys: &DemoKeys) -> Credentials {
 pub(crate) struct Running {
     pub(crate) session: SessionHandle,
     pub(crate) keeper: MasterKeeper,
+    pub(crate) hub: Hub,
     shard: ShardQueue,
     pub(crate) tokens: TokenStore,
 }
@@ -228,6 +229,11 @@ impl Running {
             self.session.status().feed.last_tick_at.is_some_and(|at| at > since)
         })
         .await;
+    }
+
+    /// What a shard is told next, if it is told something.
+    pub(crate) fn next_event(&mut self) -> Option<ShardEvent> {
+        self.shard.try_recv()
     }
 
     /// Ends it as an orderly process does.
