@@ -107,7 +107,7 @@ fn missed_minutes(calendar: Calendar, segment: Segment, from: UnixNanos, to: Uni
     let exchanges: Vec<_> = Exchange::ALL.into_iter().filter(|e| e.segment() == segment).collect();
     let is_open = |at: UnixNanos| exchanges.iter().any(|e| calendar.state(*e, at) == MarketState::Open);
     let first = from.as_secs().div_euclid(MINUTE) * MINUTE;
-    let starts = (first..to.as_secs() + 1).step_by(MINUTE as usize);
+    let starts = (first..=to.as_secs()).step_by(MINUTE as usize);
     let open = starts.filter(|start| is_open(from.max(UnixNanos::from_secs(*start))));
     open.take(MOST_MINUTES).collect()
 }

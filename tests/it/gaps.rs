@@ -7,8 +7,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::consumer::Consumer;
+use tickgate::clock::UnixNanos;
+use tickgate::hub::{GapNews, GapStep, ShardEvent};
+use tickgate::market::Bar;
+use tickgate::sim::{Hours, Settings as SimSettings};
+
+use crate::consumer::{Consumer, Got};
 use crate::history::{today, truth};
+use crate::rig::{Outside, RELIANCE, Running, india, run, until};
 use crate::support::{Server, http};
 
 /// A minute has to end first, and the machine may be busy.
@@ -53,6 +59,10 @@ async fn what_an_outage_cost_is_told_filled_and_closed() {
     let mut gap = Value::Null;
     let closed = tokio::time::timeout(PATIENCE, async {
         loop {
+            // It reads on, so that it is not taken for gone.
+            while let Got::Json(frame) = plain.read(Duration::ZERO).await {
+                assert_eq!((&frame["type"], &frame["mode"]), (&json!("market_data"), &json!(1)), "{frame}");
+            }
             let frame = told.next().await;
             match frame["type"].as_str() {
                 Some("gap") => {
@@ -87,7 +97,7 @@ async fn what_an_outage_cost_is_told_filled_and_closed() {
         let missed = from.div_euclid(60_000) * 60..=to / 1000;
         let mut exchange = truth(&server, "NSE", symbol, "1m", day, day);
         exchange.retain(|start, _| missed.contains(start));
-        assert!(!exchange.is_empty());
+        // The simulator has bars of the exchange's hours alone, but ticks at any.
         let got = backfilled.remove(symbol).unwrap_or_default();
         assert_eq!(got.keys().collect::<Vec<_>>(), exchange.keys().collect::<Vec<_>>(), "{symbol}");
         for (start, bar) in &got {
@@ -148,4 +158,96 @@ async fn a_consumer_that_comes_back_sees_no_hole() {
             last = Some((seq, epoch));
         }
     }
+}
+
+async fn next_news(running: &mut Running) -> GapNews {
+    let mut found = None;
+    until("news of a gap", || {
+        while found.is_none()
+            && let Some(event) = running.next_event()
+        {
+            if let ShardEvent::Gap(news) = event {
+                found = Some((*news).clone());
+            }
+        }
+        found.is_some()
+    })
+    .await;
+    found.unwrap()
+}
+
+/// Nothing comes for two minutes, then the connection breaks, and all is well again. The gap, as it is told.
+async fn outage(outside: &Outside, running: &mut Running, at: UnixNanos) -> GapNews {
+    running.tick_after(at).await;
+    outside.tell("mute", json!({"on": true})).await;
+    outside.clock.set(UnixNanos::from_secs(at.as_secs() + 150));
+    outside.tell("drop", json!({"product": "market", "clean": false})).await;
+    outside.tell("mute", json!({"on": false})).await;
+    let news = next_news(running).await;
+    let GapStep::Opened { instruments, reason } = &news.step else { panic!("{news:?}") };
+    assert_eq!(*instruments, [RELIANCE]);
+    assert!(!reason.is_empty() && news.from >= at && news.from < news.to, "{news:?}");
+    news
+}
+
+async fn truth_of_day(outside: &Outside, day: &str) -> Vec<Value> {
+    let path = format!("bars?segment=1&id={}&interval=1m&from={day}&to={day}", RELIANCE.code);
+    outside.sim(&path).await["bars"].as_array().unwrap().clone()
+}
+
+fn shown(bar: &Bar) -> Value {
+    json!({"start_s": bar.start.as_secs(), "open": bar.open.to_string(), "high": bar.high.to_string(),
+        "low": bar.low.to_string(), "close": bar.close.to_string(), "volume": bar.volume})
+}
+
+#[test]
+fn missed_minutes_are_the_exchanges_and_what_cannot_be_had_is_declared() {
+    run(async || {
+        let day = "2026-11-23";
+        let start = india("2026-11-23T10:00:20");
+        let sim = SimSettings { hours: Hours::Exchange, ..SimSettings::default() };
+        let mut outside = Outside::new(sim, start).await;
+        let mut running = outside.start();
+        let _listening = running.hub.listen_for_gaps();
+        running.both_valid().await;
+        let gap = outage(&outside, &mut running, start).await;
+        outside.clock.set(india("2026-11-23T10:05:00"));
+        let bars = match next_news(&mut running).await {
+            GapNews { id, step: GapStep::Bars { instrument: RELIANCE, bars }, .. } if id == gap.id => bars,
+            other => panic!("{other:?}"),
+        };
+        let ended = next_news(&mut running).await;
+        assert!(matches!(&ended.step, GapStep::Closed { instruments } if *instruments == [RELIANCE]));
+        assert_eq!((ended.id, ended.from, ended.to), (gap.id, gap.from, gap.to));
+        let missed = gap.from.as_secs().div_euclid(60) * 60..=gap.to.as_secs();
+        let mut truth = truth_of_day(&outside, day).await;
+        truth.retain(|bar| missed.contains(&bar["start_s"].as_i64().unwrap()));
+        for bar in &mut truth {
+            for member in ["start", "oi"] {
+                bar.as_object_mut().unwrap().remove(member);
+            }
+        }
+        assert!(!truth.is_empty());
+        assert_eq!(bars.iter().map(shown).collect::<Vec<_>>(), truth);
+        running.stop().await;
+
+        // A night is no gap, and what may not be asked for is declared.
+        outside.settings.backfill_within_ms = 0;
+        outside.clock.set(india("2026-11-23T11:00:20"));
+        let mut running = outside.start();
+        let gap = outage(&outside, &mut running, india("2026-11-23T11:00:20")).await;
+        let ended = next_news(&mut running).await;
+        let GapStep::Unfilled { instruments, reason } = &ended.step else { panic!("{ended:?}") };
+        assert_eq!(
+            (ended.id, instruments.as_slice(), &**reason),
+            (gap.id, &[RELIANCE][..], "filling gaps is turned off")
+        );
+        outside.clock.set(india("2026-11-23T20:00:00"));
+        outside.tell("drop", json!({"product": "market", "clean": true})).await;
+        until("the feed to be back", || running.session.status().feed.generation > 2).await;
+        while let Some(event) = running.next_event() {
+            assert!(!matches!(event, ShardEvent::Gap(_)), "{event:?}");
+        }
+        running.stop().await;
+    });
 }

@@ -251,6 +251,11 @@ impl Running {
         found
     }
 
+    /// What a shard is told next, if it is told something.
+    pub(crate) fn next_event(&mut self) -> Option<ShardEvent> {
+        self.shard.try_recv()
+    }
+
     /// Ends it as an orderly process does.
     pub(crate) async fn stop(self) {
         self.keeper.stop();

@@ -177,17 +177,17 @@ async fn coming_and_going_under_load_leaves_no_hole_and_nothing_twice() {
             rig
         };
         let stop = Arc::new(AtomicBool::new(false));
-        let publishing = std::thread::spawn({
+        let publishing = tokio::spawn({
             let stop = Arc::clone(&stop);
-            move || {
+            async move {
                 let mut value = 0;
                 while !stop.load(Ordering::Relaxed) {
-                    for _ in 0..1 + value % 7 {
+                    for _ in 0..=(value % 7) {
                         value += 1;
                         publisher.publish(&[quote(1, value)]);
                     }
                     publisher.flush();
-                    std::thread::sleep(Duration::from_micros(300));
+                    tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }
         });
@@ -231,7 +231,7 @@ async fn coming_and_going_under_load_leaves_no_hole_and_nothing_twice() {
         }
         assert!(complete > 0);
         stop.store(true, Ordering::Relaxed);
-        publishing.join().unwrap();
+        publishing.await.unwrap();
         drop((gateway, hub));
     }
 }
