@@ -7,8 +7,8 @@ use crate::broker::xts::wire::binary::Decoder;
 use crate::market::{Tick, TickBody};
 use crate::sim::truth::Event;
 
-fn begin(sim: &mut Sim, body: Value) -> u64 {
-    sim.core.begin_fault(Spec::parse(&body).unwrap(), sim.now).unwrap()
+fn begin(sim: &mut Sim, body: &Value) -> u64 {
+    sim.core.begin_fault(Spec::parse(body).unwrap(), sim.now).unwrap()
 }
 
 /// A socket of each format, subscribed to a share.
@@ -55,8 +55,8 @@ fn broken_messages_are_noted_as_such_and_no_careful_reader_takes_them() {
     for fault in ["nan_prices", "zero_prices", "unknown_code", "truncated", "corrupt", "wrong_length"] {
         for layout in ["a", "b", "c"] {
             let (mut sim, _) = connected(Settings { pace: 50.0, ..Settings::default() });
-            begin(&mut sim, json!({"fault": "layout", "layout": layout, "for": "1h"}));
-            begin(&mut sim, json!({"fault": fault, "one_in": 2, "for": "3s"}));
+            begin(&mut sim, &json!({"fault": "layout", "layout": layout, "for": "1h"}));
+            begin(&mut sim, &json!({"fault": fault, "one_in": 2, "for": "3s"}));
             let out = sim.run(3);
             let (good, faults) = noted(&mut sim);
             assert!(faults.len() > 20 && faults.iter().all(|f| *f == fault), "{fault}: {}", faults.len());
@@ -80,7 +80,7 @@ fn text_frames_are_broken_too() {
         ("corrupt", |t| !t.starts_with("42[\"1501-json-full\",\"{")),
     ] {
         let (mut sim, _) = connected(Settings { pace: 20.0, ..Settings::default() });
-        begin(&mut sim, json!({"fault": fault, "for": "1h"}));
+        begin(&mut sim, &json!({"fault": fault, "for": "1h"}));
         let out = sim.run(2);
         assert!(out[&2].len() > 3);
         for frame in &out[&2] {
@@ -93,12 +93,12 @@ fn text_frames_are_broken_too() {
 #[test]
 fn mute_is_for_its_segment_and_so_many_messages_only() {
     let (mut sim, _) = connected(Settings { pace: 20.0, ..Settings::default() });
-    begin(&mut sim, json!({"fault": "mute", "segment": "NSEFO", "for": "1h"}));
+    begin(&mut sim, &json!({"fault": "mute", "segment": "NSEFO", "for": "1h"}));
     assert!(!sim.run(2).is_empty());
-    begin(&mut sim, json!({"fault": "mute", "segment": 1, "for": "1100ms"}));
+    begin(&mut sim, &json!({"fault": "mute", "segment": 1, "for": "1100ms"}));
     assert!(sim.run(1).is_empty());
     assert!(!sim.run(2).is_empty());
-    begin(&mut sim, json!({"fault": "mute", "count": 3}));
+    begin(&mut sim, &json!({"fault": "mute", "count": 3}));
     assert!(!sim.run(2).is_empty());
     assert!(sim.core.faults_in_force(sim.now)["ended"].as_array().unwrap().iter().any(|f| f["struck"] == 3));
 }
@@ -106,7 +106,7 @@ fn mute_is_for_its_segment_and_so_many_messages_only() {
 #[test]
 fn older_messages_and_odd_times_are_marked() {
     let (mut sim, _) = connected(Settings { pace: 20.0, ..Settings::default() });
-    begin(&mut sim, json!({"fault": "old_sequence", "for": "1h"}));
+    begin(&mut sim, &json!({"fault": "old_sequence", "for": "1h"}));
     sim.run(2);
     let sent: Vec<_> = sim
         .core
@@ -123,7 +123,7 @@ fn older_messages_and_odd_times_are_marked() {
         assert!(pair[1].sequence < sent[0].sequence && pair[1].ltp == sent[1].ltp);
     }
     assert_eq!(sim.core.clear_faults(Some("old_sequence"), sim.now), 1);
-    begin(&mut sim, json!({"fault": "time_jump", "by_s": -7200, "for": "2s"}));
+    begin(&mut sim, &json!({"fault": "time_jump", "by_s": -7200, "for": "2s"}));
     sim.run(1);
     let is_off = |n: &crate::sim::truth::Note| {
         matches!(&n.event, Event::Message(s)
@@ -137,7 +137,7 @@ fn older_messages_and_odd_times_are_marked() {
 #[test]
 fn half_open_sockets_get_nothing_and_break_off_in_the_end() {
     let (mut sim, token) = connected(Settings { pace: 20.0, ..Settings::default() });
-    begin(&mut sim, json!({"fault": "half_open", "for": "2s"}));
+    begin(&mut sim, &json!({"fault": "half_open", "for": "2s"}));
     assert_eq!(sim.core.take_outbox(), [(1, Out::Freeze), (2, Out::Freeze)]);
     sim.connect(3, &token, true).unwrap();
     let out = sim.run(1);
@@ -152,7 +152,7 @@ fn half_open_sockets_get_nothing_and_break_off_in_the_end() {
 #[test]
 fn a_second_device_takes_the_session() {
     let (mut sim, token) = connected(Settings::default());
-    begin(&mut sim, json!({"fault": "replace", "product": "market", "sockets": "logout"}));
+    begin(&mut sim, &json!({"fault": "replace", "product": "market", "sockets": "logout"}));
     assert!(
         sim.core
             .take_outbox()
@@ -178,9 +178,9 @@ fn requests_meet_their_faults() {
     let (mut sim, token) = connected(Settings::default());
     begin(
         &mut sim,
-        json!({"fault": "rest_error", "path": "quotes", "status": 429, "retry_after_s": 3, "count": 1}),
+        &json!({"fault": "rest_error", "path": "quotes", "status": 429, "retry_after_s": 3, "count": 1}),
     );
-    begin(&mut sim, json!({"fault": "rest_hang_up", "product": "interactive", "ms": 20, "for": "1s"}));
+    begin(&mut sim, &json!({"fault": "rest_hang_up", "product": "interactive", "ms": 20, "for": "1s"}));
     let meet = |sim: &mut Sim, path: &str| sim.core.meet_request(path, sim.now);
     assert_eq!(meet(&mut sim, "/apimarketdata/instruments/ohlc"), None);
     let limited = RestAnswer::RateLimited { retry_after_s: Some(3) };
@@ -191,17 +191,17 @@ fn requests_meet_their_faults() {
     sim.now = sim.now.plus(Duration::from_secs(1));
     assert_eq!(meet(&mut sim, "/interactive/orders"), None, "over");
 
-    begin(&mut sim, json!({"fault": "already_subscribed", "count": 1}));
+    begin(&mut sim, &json!({"fault": "already_subscribed", "count": 1}));
     refused(&sim.subscribe(1501, &[3045]), "e-session-0002");
     assert_eq!(sim.subscribe(1501, &[3045]).status, 200);
-    begin(&mut sim, json!({"fault": "limit_reached", "count": 1}));
+    begin(&mut sim, &json!({"fault": "limit_reached", "count": 1}));
     refused(&sim.subscribe(1501, &[22]), "e-session-0004");
 
-    begin(&mut sim, json!({"fault": "no_joined", "count": 1}));
+    begin(&mut sim, &json!({"fault": "no_joined", "count": 1}));
     sim.core.take_outbox();
     sim.connect(7, &token, true).unwrap();
     assert_eq!(sim.core.take_outbox().len(), 2, "the opening and 40");
-    begin(&mut sim, json!({"fault": "login", "kind": "unavailable", "for": "5s"}));
+    begin(&mut sim, &json!({"fault": "login", "kind": "unavailable", "for": "5s"}));
     let body = json!({"appKey": DemoKeys::default().market_app_key, "secretKey": "x"});
     for _ in 0..2 {
         assert_eq!(sim.core.login(Product::Market, &body, sim.now).status, 502);
@@ -218,14 +218,14 @@ fn bursts_and_frames_change_the_flow_and_end() {
         noted(sim).0.len()
     };
     let before = messages(&mut sim);
-    begin(&mut sim, json!({"fault": "burst", "factor": 10, "for": "4s"}));
+    begin(&mut sim, &json!({"fault": "burst", "factor": 10, "for": "4s"}));
     let meanwhile = messages(&mut sim);
     assert!(meanwhile > before * 4, "{before} {meanwhile}");
     sim.run(1);
     noted(&mut sim);
     assert!(messages(&mut sim) < meanwhile / 3);
-    begin(&mut sim, json!({"fault": "compression", "compression": "always", "for": "2s"}));
-    begin(&mut sim, json!({"fault": "frame_messages", "messages": 1, "for": "2s"}));
+    begin(&mut sim, &json!({"fault": "compression", "compression": "always", "for": "2s"}));
+    begin(&mut sim, &json!({"fault": "frame_messages", "messages": 1, "for": "2s"}));
     let out = sim.run(2);
     let flags: Vec<_> =
         out[&1].iter().filter_map(|o| if let Out::Binary(b) = o { Some(b[1]) } else { None }).collect();

@@ -109,7 +109,7 @@ struct Trouble {
 
 impl Trouble {
     fn is_for(&self, account: Option<usize>, product: Option<Product>, segment: Option<Segment>) -> bool {
-        fn fits<T: PartialEq>(wanted: Option<T>, given: Option<T>) -> bool {
+        fn fits<T: PartialEq + Copy>(wanted: Option<T>, given: Option<T>) -> bool {
             wanted.is_none() || given.is_none() || wanted == given
         }
         self.left != Some(0)
@@ -137,7 +137,7 @@ impl Trouble {
             "fault": self.spec.name,
             "account": self.spec.account,
             "product": self.spec.product.map(Product::as_str),
-            "segment": self.spec.segment.map(|s| s.number()),
+            "segment": self.spec.segment.map(Segment::number),
             "begun": self.begun.as_nanos(),
             "left_ms": u64::try_from(self.until.since(now).as_millis()).unwrap_or(u64::MAX),
             "left": self.left,
@@ -203,8 +203,8 @@ impl Troubles {
     /// Without counting: what holds for an account as long as a fault lasts.
     fn holds<T>(&self, account: usize, meant: impl Fn(&Kind) -> Option<T>) -> Option<T> {
         let market = Some(Product::Market);
-        let found = self.list.iter().filter(|t| t.is_for(Some(account), market, None));
-        found.filter_map(|t| meant(&t.spec.kind)).next()
+        let mut found = self.list.iter().filter(|t| t.is_for(Some(account), market, None));
+        found.find_map(|t| meant(&t.spec.kind))
     }
 
     pub(super) fn layout(&self, account: usize) -> Option<Layout> {

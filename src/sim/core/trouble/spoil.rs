@@ -84,8 +84,11 @@ impl Spoil {
             Self::WrongLength => {
                 let length = u16::from_le_bytes([frame[14], frame[15]]);
                 let by = 1 + (mix(salt) % 30) as u16;
-                let wrong =
-                    if mix(salt ^ 1) % 2 == 0 { length.wrapping_add(by) } else { length.saturating_sub(by) };
+                let wrong = if mix(salt ^ 1).is_multiple_of(2) {
+                    length.wrapping_add(by)
+                } else {
+                    length.saturating_sub(by)
+                };
                 frame[14..16].copy_from_slice(&wrong.to_le_bytes());
             }
             Self::BitFlips => {
