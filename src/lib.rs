@@ -31,3 +31,5 @@ pub mod config;
 pub mod app;
 
 pub mod cli;
+
+pub mod fuzzing;

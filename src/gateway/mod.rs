@@ -12,6 +12,7 @@ mod shard;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+pub(crate) mod tried;
 
 pub use connection::outbox::Counts;
 pub use listener::{Census, Consumers, Deps, GatewayHandle, start};

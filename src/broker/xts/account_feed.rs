@@ -60,11 +60,7 @@ impl XtsBroker {
         let url = link::address(&base, token, &[("apiType", "INTERACTIVE")], &self.settings);
         let mut feed = XtsAccountFeed {
             link: Link::open(url, &self.settings, &self.tls, "interactive_prefix").await?,
-            reader: Reader {
-                account: Arc::clone(&self.account),
-                undecodable_run: 0,
-                undecodable_limit: self.settings.undecodable_limit,
-            },
+            reader: Reader::new(Arc::clone(&self.account), self.settings.undecodable_limit),
             early: VecDeque::new(),
             end: None,
         };
@@ -138,7 +134,7 @@ type EventReader = fn(&str) -> Result<(AccountEvent, Vec<Fault>), Fault>;
 
 /// What one frame was.
 #[derive(Debug, PartialEq, Eq)]
-enum Heard {
+pub(super) enum Heard {
     /// Something for the connection.
     Step(Step),
     Events(Vec<AccountEvent>),
@@ -146,14 +142,18 @@ enum Heard {
 
 /// Reads text frames. Pure, so that arbitrary ones can be tried on it.
 #[derive(Debug)]
-struct Reader {
+pub(super) struct Reader {
     account: Arc<str>,
     undecodable_run: u32,
     undecodable_limit: u32,
 }
 
 impl Reader {
-    fn on_text(&mut self, frame: &str) -> Result<Heard, FeedEnd> {
+    pub(super) fn new(account: Arc<str>, undecodable_limit: u32) -> Self {
+        Self { account, undecodable_run: 0, undecodable_limit }
+    }
+
+    pub(super) fn on_text(&mut self, frame: &str) -> Result<Heard, FeedEnd> {
         let heard = match said::read(frame)? {
             Said::Step(step) => Some(Heard::Step(step)),
             Said::Packet(packet) => self.on_packet(packet)?,
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     fn reader() -> Reader {
-        Reader { account: "default".into(), undecodable_run: 0, undecodable_limit: 3 }
+        Reader::new("default".into(), 3)
     }
 
     #[test]

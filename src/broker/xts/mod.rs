@@ -21,6 +21,7 @@ mod settings;
 pub mod socketio;
 mod tls;
 mod traded;
+pub(crate) mod tried;
 mod ways;
 mod whose;
 pub mod wire;

@@ -10,7 +10,7 @@ use crate::protocol::close::CloseReason;
 use crate::protocol::websocket::{MAX_CONTROL_PAYLOAD, unmask};
 
 /// A header with the longest length and a mask (RFC 6455 5.2).
-const MAX_HEADER: usize = 14;
+pub(crate) const MAX_HEADER: usize = 14;
 
 /// What the consumer sent.
 #[derive(Debug, PartialEq, Eq)]

@@ -92,8 +92,8 @@ impl MasterBuilder {
         }
     }
 
-    /// Adds bytes as they come from a stream; a row may span several calls. `finish` or
-    /// `add_rows` ends the last one.
+    /// Adds bytes as they come from a stream; a row may span several calls. `finish`, `add_rows` or
+    /// `add_index` ends the last one.
     pub fn add_chunk(&mut self, mut bytes: &[u8]) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let (line, rest) = bytes.split_at(end);
@@ -110,6 +110,8 @@ impl MasterBuilder {
 
     /// Adds an entry of an index list: `NAME_ID`, with the venue's number of the segment.
     pub fn add_index(&mut self, segment_number: i64, entry: &str) {
+        // A last row without a line's end came before this all the same.
+        self.finish_chunks();
         self.report.rows += 1;
         match row::parse_index(segment_number, entry) {
             Ok(Some(entry)) => self.add_entry(0, &entry),
@@ -149,7 +151,13 @@ impl MasterBuilder {
     }
 
     fn add_bytes(&mut self, line: &[u8]) {
-        self.add_line(str::from_utf8(line).map_err(|_| BadReason::NotText));
+        // The length first, as for a line in pieces.
+        let fits = line.len() <= MAX_ROW_BYTES;
+        self.add_line(if fits {
+            str::from_utf8(line).map_err(|_| BadReason::NotText)
+        } else {
+            Err(BadReason::TooLong)
+        });
     }
 
     fn add_line(&mut self, line: Result<&str, BadReason>) {

@@ -158,6 +158,20 @@ fn futures_with_the_options_header_read_the_same() {
 }
 
 #[test]
+fn a_row_without_an_end_comes_before_an_index_all_the_same() {
+    let row = "NSECM|26000|8|FOO|FOO-EQ|EQ|FOO-EQ|1|1|1|1|0.05|1|1|FOO|INE000A01000";
+    for end in ["", "\n"] {
+        let mut builder = MasterBuilder::new();
+        builder.add_chunk(row.as_bytes());
+        builder.add_chunk(end.as_bytes());
+        builder.add_index(1, "NIFTY 50_26000");
+        let (master, report) = builder.finish();
+        assert_eq!((master.len(), report.conflicts), (1, 1));
+        assert!(master.resolve(Exchange::Nse, "FOO").is_some());
+    }
+}
+
+#[test]
 fn indices_come_from_the_index_list_and_from_spot_rows() {
     let mut builder = MasterBuilder::new();
     builder.add_rows(ROWS);

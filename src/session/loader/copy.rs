@@ -76,15 +76,16 @@ impl Copy {
         let Some((downloaded_at, length)) = self.check_header(&line).filter(|(at, _)| is_wanted(*at)) else {
             return Ok(None);
         };
-        let mut builder = MasterBuilder::new();
+        let mut indices = Vec::new();
         loop {
             line.clear();
             if file.read_line(&mut line)? == 0 {
                 return Err(self.truncated());
             }
             let Some((segment, entry)) = line.trim_end_matches('\n').split_once(' ') else { break };
-            builder.add_index(segment.parse().unwrap_or(-1), entry);
+            indices.push((segment.parse().unwrap_or(-1), entry.to_owned()));
         }
+        let mut builder = MasterBuilder::new();
         let mut left = length;
         let mut chunk = vec![0; CHUNK];
         while left > 0 {
@@ -94,6 +95,10 @@ impl Copy {
             }
             builder.add_chunk(&chunk[..read.min(left)]);
             left = left.saturating_sub(read);
+        }
+        // After the rows, as when they come from the broker: where both name one thing, the rows win.
+        for (segment, entry) in indices {
+            builder.add_index(segment, &entry);
         }
         let (master, report) = builder.finish();
         Ok(Some(Kept { master, report, downloaded_at }))
@@ -153,6 +158,20 @@ mod tests {
         assert!(both.read(|at| at > AT).unwrap().is_none());
         assert!(copy(dir.path(), &["b"]).read(|_| true).unwrap().is_some());
         assert!(copy(dir.path(), &["a", "c"]).read(|_| true).unwrap().is_none(), "another broker's");
+    }
+
+    #[test]
+    fn where_a_row_and_an_index_contradict_the_copy_means_what_the_download_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let copy = copy(dir.path(), &["a"]);
+        let row = "NSECM|26000|8|FOO|FOO-EQ|EQ|FOO-EQ|1|1|1|1|0.05|1|1|FOO|INE000A01000";
+        let text = MasterText { rows: format!("{}\n{row}", text().rows.trim_end()), ..text() };
+        copy.write(&text, AT, "a").unwrap();
+        let (direct, report) = read_text(&text);
+        let kept = copy.read(|_| true).unwrap().unwrap();
+        assert_eq!((&kept.report, report.conflicts), (&report, 1));
+        assert!(kept.master.iter().eq(direct.iter()));
+        assert_eq!(kept.master.resolve(Exchange::NseIndex, "NIFTY"), None);
     }
 
     #[test]

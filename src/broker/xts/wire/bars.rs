@@ -133,8 +133,8 @@ impl Grid {
     fn of(rows: &[Row], segment: Segment, interval: Interval) -> Self {
         let mut grid = Self { segment, interval, from_midnight: false };
         if let Interval::Seconds(length) = interval {
-            let ends_on =
-                |row: &&Row, origin: i64| (row.wall + 1 - origin).rem_euclid(i64::from(length)) == 0;
+            let length = i64::from(length.max(1));
+            let ends_on = |row: &&Row, origin: i64| (row.wall + 1 - origin).rem_euclid(length) == 0;
             let by_midnight = rows.iter().filter(|row| ends_on(row, midnight(row.wall))).count();
             let by_open = rows.iter().filter(|row| ends_on(row, grid.open(row.wall))).count();
             grid.from_midnight = by_midnight > by_open;

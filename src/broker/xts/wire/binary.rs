@@ -16,6 +16,7 @@ use crate::market::{Depth, InstrumentId, LastTrade, OpenInterest, Price, Quote, 
 
 use self::reader::{Envelope, Reader, Shape, Touchline};
 
+use super::json::MAX_STATES;
 use super::time::Base;
 use super::{Counts, Skip, code};
 
@@ -68,8 +69,12 @@ impl Layout {
 /// Bytes of the head common to all bodies.
 const HEAD: usize = 40;
 
-/// A body's size is an `u16`; one byte more shows a body that inflates to too much.
-const SCRATCH: usize = u16::MAX as usize + 1;
+/// The longest body that is read: a 1502 of layout B with all rows. A larger one is not inflated, so
+/// that a small frame cannot cost much.
+const MAX_BODY: usize = Layout::B.quote_body() + 8 + 2 * reader::MAX_ROWS * Layout::B.row();
+
+/// One byte more shows a body that inflates to too much.
+const SCRATCH: usize = MAX_BODY + 1;
 
 /// Decodes one connection's attachments. Holds what is reused between them: the inflate
 /// state, its output, and the layout seen last.
@@ -133,6 +138,9 @@ impl Decoder {
         recv: UnixNanos,
         out: &mut Vec<Tick>,
     ) -> Result<(), Skip> {
+        if !is_read(envelope.code) {
+            return Err(Skip::Ignored);
+        }
         // Taken out so that a body inside it can be read while `self` changes.
         let mut scratch = std::mem::take(&mut self.scratch);
         let outcome = match self.inflate(body, size, &mut scratch) {
@@ -159,8 +167,11 @@ impl Decoder {
         recv: UnixNanos,
         out: &mut Vec<Tick>,
     ) -> Result<(), Skip> {
-        if !matches!(envelope.code, code::TOUCHLINE | code::DEPTH | code::OPEN_INTEREST | code::LAST_TRADE) {
+        if !is_read(envelope.code) {
             return Err(Skip::Ignored);
+        }
+        if body.len() > MAX_BODY {
+            return Err(Skip::Undecodable);
         }
         let mut reader = Reader(body);
         let head = reader.head().ok_or(Skip::Undecodable)?;
@@ -264,10 +275,16 @@ impl Decoder {
     }
 
     fn remember(&mut self, instrument: InstrumentId, price: Price) {
-        if let Some(references) = &mut self.references {
+        if let Some(references) = &mut self.references
+            && (references.len() < MAX_STATES || references.contains_key(&instrument))
+        {
             references.insert(instrument, price);
         }
     }
+}
+
+const fn is_read(code: u16) -> bool {
+    matches!(code, code::TOUCHLINE | code::DEPTH | code::OPEN_INTEREST | code::LAST_TRADE)
 }
 
 /// The layout whose length with the row counts in the body is exactly the body's.

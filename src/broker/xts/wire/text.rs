@@ -62,12 +62,17 @@ fn bare(raw: &str) -> Cow<'_, str> {
 /// is a decimal comma (`1460,50`) must not make the number a hundred times as large.
 fn is_grouped(text: &str) -> bool {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let mut groups = whole.trim_start_matches(['-', '+']).rsplit(',');
-    let all_digits = |group: &str| !group.is_empty() && group.bytes().all(|b| b.is_ascii_digit());
-    let last = groups.next().unwrap_or_default();
+    let whole = whole.trim_start_matches(['-', '+']);
+    let all_digits = |group: &str| group.bytes().all(|b| b.is_ascii_digit());
+    let mut groups = whole.split(',');
+    let first = groups.next().unwrap_or_default();
+    let mut rest = groups.rev();
+    let last = rest.next().unwrap_or_default();
     !fraction.contains(',')
+        // No group before the thousands starts with a zero, but `0,500` written with a comma does.
+        && (all_digits(first) && (1..=3).contains(&first.len()) && !first.starts_with('0'))
+        && rest.all(|group| all_digits(group) && (2..=3).contains(&group.len()))
         && (all_digits(last) && last.len() == 3)
-        && groups.all(|group| all_digits(group) && group.len() <= 3)
 }
 
 /// Appends the text of a JSON string (quotes included in `raw`) to `out`. `None`, with `out`
@@ -207,9 +212,17 @@ mod tests {
 
     #[test]
     fn only_commas_between_groups_are_dropped() {
-        for raw in
-            ["\"1460,50\"", "\"1,4605\"", "\",500\"", "\"1,460.50,0\"", "\"1,,000\"", "\"1,\"", "\"1,00\""]
-        {
+        for raw in [
+            "\"1460,50\"",
+            "\"1,4605\"",
+            "\",500\"",
+            "\"1,460.50,0\"",
+            "\"1,,000\"",
+            "\"1,\"",
+            "\"1,00\"",
+            "\"0,500\"",
+            "\"1,2,345\"",
+        ] {
             assert_eq!((price(raw), integer(raw), whole(raw), money(raw)), (None, None, None, None), "{raw}");
         }
         assert_eq!(integer("\"12,34,567\""), Some(1_234_567));

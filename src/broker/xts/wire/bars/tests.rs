@@ -31,6 +31,14 @@ fn the_documented_rows() {
 }
 
 #[test]
+fn an_interval_of_nothing_is_one_of_a_second() {
+    let text = "1770714959|10|12|9|11|5|0|";
+    let of = |seconds| rows(text, Segment::NseCash, Interval::Seconds(seconds));
+    assert_eq!(of(0), of(1));
+    assert_eq!(of(0).bars.len(), 1);
+}
+
+#[test]
 fn starts_on_either_grid() {
     let nse = Segment::NseCash;
     let s = |interval, stamps: &[(i64, &str)]| starts(nse, interval, stamps).join(" ");

@@ -12,7 +12,7 @@ const ENVELOPE: usize = 15;
 const VERSION: u16 = 4;
 
 /// More rows a side than this are refused.
-const MAX_ROWS: usize = 50;
+pub(super) const MAX_ROWS: usize = 50;
 
 /// The 15 or 17 bytes before a body.
 pub(super) struct Envelope {

@@ -298,6 +298,40 @@ fn a_body_that_inflates_to_another_length_is_refused() {
     }
 }
 
+/// A deflated message of `code` that claims a body of `claimed` bytes.
+fn deflated(code: u16, body: &[u8], claimed: usize) -> Vec<u8> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body).unwrap();
+    let packed = encoder.finish().unwrap();
+    let mut attachment = fixture("1502-b-plain")[..15].to_vec();
+    attachment[0] = 1;
+    attachment[1..3].copy_from_slice(&code.to_le_bytes());
+    attachment[13..15].copy_from_slice(&(claimed as u16).to_le_bytes());
+    attachment.extend_from_slice(&(packed.len() as u16).to_le_bytes());
+    attachment.extend_from_slice(&packed);
+    attachment
+}
+
+#[test]
+fn nothing_is_inflated_that_cannot_be_a_body() {
+    let plain = fixture("1502-b-plain");
+    let (head, end) = (&plain[15..55], &plain[plain.len() - 164..]);
+    let side = [&50_i32.to_le_bytes()[..], &[0; 50 * 22]].concat();
+    let longest = [head, &side, &side, end].concat();
+    assert_eq!(longest.len(), MAX_BODY);
+    let (counts, ticks) = decode(&mut Decoder::new(), &deflated(1502, &longest, MAX_BODY));
+    assert_eq!((counts, ticks.len()), (ONE, 2));
+
+    // What claims more is refused, and what is not read anyway is passed over, broken or not.
+    let bomb = vec![0; 65_535];
+    let mut decoder = Decoder::new();
+    let (counts, ticks) = decode(&mut decoder, &deflated(1502, &bomb, bomb.len()));
+    assert_eq!((counts.undecodable, ticks.len()), (1, 0));
+    let (counts, _) = decode(&mut decoder, &deflated(1999, b"", 5));
+    assert_eq!((counts.ignored, counts.undecodable), (1, 0));
+    assert_eq!(decoder.scratch.len(), MAX_BODY + 1);
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..700)) {
