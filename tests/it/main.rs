@@ -9,6 +9,7 @@ mod bad_input;
 mod binary;
 mod books;
 mod consumer;
+mod fault_runs;
 mod history;
 mod interest;
 mod keys;
