@@ -92,9 +92,10 @@ fn hears_of_states(world: &World) -> bool {
 
 async fn one_fault(world: &World, fault: &Fault, lateness: &Lateness, summary: &mut Summary) -> Result<()> {
     tokio::time::sleep(fault.pause).await;
+    let generation = world.generation().await?;
     let (begun, late_before) = (Instant::now(), lateness.so_far());
     let over = world.inflict(fault).await?;
-    let live = world.live_again(over).await?;
+    let live = world.live_again(over, fault.ends_the_connection().then_some(generation)).await?;
     let took = live - over;
     // What is silent must be noticed first.
     let notice = if fault.is_silent() { TICK_IDLE * 2 } else { Duration::ZERO };

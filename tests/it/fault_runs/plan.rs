@@ -52,6 +52,11 @@ impl Fault {
         matches!(self.kind, Kind::Mute | Kind::Freeze | Kind::Expire { sockets: "silent" | "logout", .. })
     }
 
+    /// Whether the connection it meets cannot go on.
+    pub(crate) fn ends_the_connection(&self) -> bool {
+        self.interrupts() && !matches!(self.kind, Kind::Mute | Kind::Freeze)
+    }
+
     /// Whether it stops the prices.
     pub(crate) fn interrupts(&self) -> bool {
         !matches!(self.kind, Kind::Expire { product: Some("interactive"), .. })
@@ -74,11 +79,26 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Sessions of a product that may end soon after their login before the server takes the broker's word for
+/// it and pauses its logins.
+const EARLY_ENDS: u64 = 2;
+
 /// The faults of a seed, one after another.
 pub(crate) fn plan(seed: u64) -> Vec<Fault> {
     let mut random = StdRng::seed_from_u64(seed);
     let count = random.random_range(2..=4);
-    (0..count).map(|_| fault(&mut random)).collect()
+    let mut ended = (0, 0);
+    let mut faults = Vec::new();
+    while faults.len() < count {
+        let next = fault(&mut random);
+        let (market, interactive) = next.ended_sessions();
+        let sum = (ended.0 + market, ended.1 + interactive);
+        if sum.0.max(sum.1) <= EARLY_ENDS {
+            ended = sum;
+            faults.push(next);
+        }
+    }
+    faults
 }
 
 /// One fault.

@@ -2,8 +2,10 @@
 //! relay's in front of the broker, so it shares no code with the product's decoder.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::watcher::Seen;
 use crate::tap::Tap;
@@ -17,6 +19,8 @@ pub(crate) struct Truth {
     prices: Vec<HashSet<u64>>,
     /// For each name: last price and volume now.
     latest: Vec<(f64, i64)>,
+    /// For each name: what was given over REST.
+    asked: Vec<HashSet<(u64, i64)>>,
 }
 
 /// The simulator's instruments (`/__sim/truth`) by `EXCHANGE:SYMBOL`.
@@ -35,19 +39,23 @@ impl Truth {
     pub(crate) fn read(names: &[String], tap: &Tap, truth: &Value) -> Result<Self, String> {
         let (messages, snapshots) = (tap.messages(), tap.snapshots());
         let known = by_name(truth);
-        let (mut sent, mut prices, mut latest) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut sent, mut prices, mut latest, mut all_asked) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for name in names {
             let entry = known.get(name).ok_or_else(|| format!("the simulator has no {name}"))?;
             let number = |key: &str| entry[key].as_i64().unwrap_or(-1);
             let key = (number("segment") as i16, number("id") as i32);
             let live = messages.get(&key).into_iter().flatten().map(|m| (m.ltp, m.volume));
             let asked = snapshots.get(&key).into_iter().flatten().copied();
-            let all: HashSet<_> = live.chain(asked).map(|(last, volume)| (last.to_bits(), volume)).collect();
+            let asked: HashSet<_> = asked.map(|(last, volume)| (last.to_bits(), volume)).collect();
+            let mut all: HashSet<_> = live.map(|(last, volume)| (last.to_bits(), volume)).collect();
+            all.extend(&asked);
+            all_asked.push(asked);
             prices.push(all.iter().map(|(last, _)| *last).collect());
             sent.push(all);
             latest.push((decimal(&entry["ltp"]), number("volume")));
         }
-        Ok(Self { sent, prices, latest })
+        Ok(Self { sent, prices, latest, asked: all_asked })
     }
 
     /// How many values were sent.
@@ -70,8 +78,21 @@ impl Truth {
                 wrong.push(format!("{who}: {name} {} (volume {:?}) was never sent", now.last, now.volume));
             }
             if let Some(before) = last[now.name] {
-                if now.volume.zip(before.volume).is_some_and(|(now, before)| now < before) {
-                    wrong.push(format!("{who}: {name} volume {:?} after {:?}", now.volume, before.volume));
+                if let (Some(volume), Some(volume_before)) = (now.volume, before.volume)
+                    && volume < volume_before
+                {
+                    let since = |at: Instant| seen.first().map_or(Duration::ZERO, |first| at - first.at);
+                    let by = |seen: Seen, volume| {
+                        let asked = self.asked[now.name].contains(&(seen.last.to_bits(), volume));
+                        if asked { "REST" } else { "the socket" }
+                    };
+                    wrong.push(format!(
+                        "{who}: {name} volume {volume} by {} at {:?} after {volume_before} by {} at {:?}",
+                        by(*now, volume),
+                        since(now.at),
+                        by(before, volume_before),
+                        since(before.at),
+                    ));
                 }
                 if let (Some((life, seq)), Some((life_before, seq_before))) = (now.seq, before.seq)
                     && life == life_before

@@ -169,8 +169,23 @@ impl World {
         Ok(Instant::now())
     }
 
-    /// Waits until the feed is live and every consumer has prices newer than `since`; returns when.
-    pub(crate) async fn live_again(&self, since: Instant) -> Result<Instant> {
+    /// The number of the feed's connection.
+    pub(crate) async fn generation(&self) -> Result<u64> {
+        self.status().await?["feed"]["generation"].as_u64().context("no generation in the status")
+    }
+
+    /// Waits until the feed is live on a connection after `generation` and every consumer has prices newer
+    /// than that and than `since`; returns when.
+    pub(crate) async fn live_again(&self, mut since: Instant, generation: Option<u64>) -> Result<Instant> {
+        if let Some(ended) = generation {
+            until("another connection", || async {
+                let feed = self.status().await?["feed"].clone();
+                let is_later = feed["generation"].as_u64().is_some_and(|now| now > ended);
+                Ok(is_later && feed["state"] == "live")
+            })
+            .await?;
+            since = Instant::now();
+        }
         let started = Instant::now();
         loop {
             self.all_connected()?;
