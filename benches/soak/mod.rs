@@ -64,7 +64,7 @@ async fn week(minutes: f64, seed: u64, smoke: bool) -> Result<bool> {
         (Duration::from_secs(4), 2, Duration::from_secs(3))
     } else {
         let whole = Duration::from_secs_f64(minutes * 60.0);
-        let first = Duration::from_secs(20);
+        let first = Duration::from_secs(45);
         (whole.saturating_sub(Duration::from_secs(100)) / 5, 8, first)
     };
     ensure!(length > Duration::from_secs(2), "a week takes at least two minutes");
@@ -89,8 +89,7 @@ async fn week(minutes: f64, seed: u64, smoke: bool) -> Result<bool> {
         if is_open {
             let length = if number == 0 { first } else { length };
             if number == 1 && !smoke {
-                // The rest of the first minute.
-                week.trade(day, Duration::from_secs(60).saturating_sub(began.elapsed())).await?;
+                // About a minute has passed.
                 week.verdict.before = week.look().await?;
                 looked = true;
             }
