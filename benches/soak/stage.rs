@@ -24,7 +24,7 @@ use crate::fault_runs::watcher::{Speech, Watcher};
 use crate::tap::Tap;
 
 /// Nothing may take longer; generous, the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) const NAMES: [&str; 6] =
     ["NSE:RELIANCE", "NSE:TCS", "NSE:INFY", "NSE:SBIN", "BSE:RELIANCE", "NSE_INDEX:NIFTY"];

@@ -68,7 +68,7 @@ impl Drop for Lateness {
 struct Summary {
     /// The longest from a fault's end to live prices.
     slowest: Duration,
-    faults: String,
+    faults: Vec<String>,
     sent: usize,
     got: usize,
     announced: usize,
@@ -99,11 +99,11 @@ async fn one_fault(world: &World, fault: &Fault, lateness: &Lateness, summary: &
     let took = live - over;
     // What is silent must be noticed first.
     let notice = if fault.is_silent() { TICK_IDLE * 2 } else { Duration::ZERO };
-    let bound = BACKOFF_CEILING + Duration::from_secs(2) + notice + (lateness.so_far() - late_before);
+    let bound =
+        BACKOFF_CEILING + Duration::from_secs(2) + notice + lateness.so_far().saturating_sub(late_before);
     ensure!(took <= bound, "{fault}: live after {took:?}, later than {bound:?}");
     summary.slowest = summary.slowest.max(took);
-    summary.faults +=
-        &format!("{}{fault} ({} ms)", if summary.faults.is_empty() { "" } else { "; " }, took.as_millis());
+    summary.faults.push(format!("{fault} ({} ms)", took.as_millis()));
     // An interruption that lasted is announced.
     if hears_of_states(world) && fault.interrupts() && live - begun > TICK_IDLE * 3 {
         let states = told(world, "state", begun);
@@ -193,7 +193,7 @@ fn whatever_breaks_nothing_wrong_is_told_and_all_is_live_again() {
                     done.announced,
                     done.gaps,
                     done.slowest.as_millis(),
-                    done.faults
+                    done.faults.join("; ")
                 ),
                 Err(why) => {
                     let plan: Vec<_> = plan::plan(seed).iter().map(ToString::to_string).collect();
