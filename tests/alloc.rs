@@ -54,6 +54,7 @@ fn drain(shards: &mut [ShardQueue]) -> usize {
 /// held in both encodings, after a warm-up.
 fn allocations(shard_count: usize) -> usize {
     let hub = Hub::new("sim");
+    hub.keep(64, 64 << 20);
     let mut shards: Vec<_> = (0..shard_count).map(|_| hub.attach_shard()).collect();
     for shard in &shards {
         for code in 0..INSTRUMENTS {

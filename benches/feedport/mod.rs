@@ -57,6 +57,7 @@ impl FeedPort {
             keys,
             broker: "bench".to_owned(),
             clock: Arc::new(SystemClock),
+            tls: None,
         })
         .expect("the gateway starts");
         Self { hub, gateway, key: key.expose().to_owned(), _dir: dir }

@@ -287,20 +287,19 @@ impl Week {
 
     /// Compares what everybody got since the morning with what was sent.
     async fn judge(&mut self) -> Result<()> {
-        let truth = self.stage.sim("truth").await?;
-        let truth = Truth::read(&self.stage.names, &self.stage.tap, &truth).map_err(anyhow::Error::msg)?;
+        // What was got before what was sent: the market goes on meanwhile.
+        let mut got: Vec<(String, Vec<Seen>)> = Vec::new();
         for (watcher, judged) in self.stayers.iter().zip(&mut self.judged) {
             let book = watcher.book();
-            let new = &book.prices[*judged..];
-            self.verdict.compared += new.len();
-            let who = format!("{:?}", watcher.speech);
-            self.verdict.wrong.extend(truth.judge(&who, &self.stage.names, new, false));
+            got.push((format!("{:?}", watcher.speech), book.prices[*judged..].to_vec()));
             *judged = book.prices.len();
         }
-        for (speech, prices) in self.gone.drain(..) {
+        self.verdict.visitors += self.gone.len();
+        got.extend(self.gone.drain(..).map(|(speech, prices)| (format!("{speech:?} visitor"), prices)));
+        let truth = self.stage.sim("truth").await?;
+        let truth = Truth::read(&self.stage.names, &self.stage.tap, &truth).map_err(anyhow::Error::msg)?;
+        for (who, prices) in got {
             self.verdict.compared += prices.len();
-            self.verdict.visitors += 1;
-            let who = format!("{speech:?} visitor");
             self.verdict.wrong.extend(truth.judge(&who, &self.stage.names, &prices, false));
         }
         Ok(())

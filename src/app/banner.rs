@@ -34,12 +34,14 @@ pub(super) fn print(config: &Config, run: &RunFile, local: &LocalKey) {
     };
     eprintln!(
         "tickgate {} · broker  {broker}\n\
-         feed    ws://{}  (OpenAlgo protocol)\n\
-         http    http://{}  (/readyz /v1/status /metrics)\n\
+         feed    {}://{}  (OpenAlgo protocol)\n\
+         http    {}://{}  (/readyz /v1/status /metrics)\n\
          key     {key}\n\
          a tick  tickgate tail NSE:RELIANCE NSE_INDEX:NIFTY   (in this directory)",
         env!("CARGO_PKG_VERSION"),
+        run.scheme("ws"),
         run.feed,
+        run.scheme("http"),
         run.http,
     );
 }

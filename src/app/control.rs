@@ -11,8 +11,8 @@ use crate::clock::Clock;
 use crate::config::{ProcessEnv, Secrets};
 use crate::gateway::Census;
 use crate::gateway::control::{
-    AccountStatus, ConsumerCount, Control, FeedStatus, MarketSession, MasterStatus, Product, Refused,
-    Rotation, Status, TokenStatus,
+    AccountStatus, ConsumerCount, Control, FeedStatus, InstrumentStatus, MarketSession, MasterStatus,
+    Product, Refused, Rotation, SegmentStatus, Status, TokenStatus,
 };
 use crate::market::{Calendar, Exchange, InstrumentId, MarketPhase, Master, MasterHandle, Segment};
 use crate::session::{self, MasterKeeper, SessionStatus, TokenError};
@@ -62,6 +62,26 @@ impl Control for Adapter {
                 .collect(),
             market_broker: phases.into_values().collect(),
         }
+    }
+
+    fn instruments(&self) -> BoxFuture<'_, Vec<InstrumentStatus>> {
+        async move {
+            let mut found = Vec::new();
+            for member in self.sessions.iter() {
+                let states: BTreeMap<_, _> =
+                    member.session.segments().into_iter().map(|s| (s.segment, s.state)).collect();
+                let received = member.session.last_received().await;
+                let names = self.names.load();
+                found.extend(received.into_iter().map(|(id, last_data_at)| InstrumentStatus {
+                    account: member.session.account().to_owned(),
+                    name: name(id, names.as_deref()),
+                    state: states.get(&id.segment).copied().unwrap_or("connecting"),
+                    last_data_at,
+                }));
+            }
+            found
+        }
+        .boxed()
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), String>> {
@@ -153,6 +173,7 @@ fn account_status(broker: &str, of_account: &[Member], names: Option<&Master>) -
 fn shown(member: &Member) -> (SessionStatus, FeedStatus) {
     let session = member.session.status();
     let mut feed = feed_status(&session.feed);
+    feed.segments = member.session.segments().into_iter().map(segment_status).collect();
     if member.has_failed() {
         // What the actors said last is no longer so, and they are not there to say otherwise.
         feed.state = "stopped";
@@ -171,13 +192,16 @@ fn market_status(member: &Member, session: &SessionStatus) -> TokenStatus {
 
 /// What a session carries, by name as far as the list in force knows it.
 fn carried(member: &Member, names: Option<&Master>) -> Vec<String> {
-    let name = |id: InstrumentId| match names.and_then(|names| names.name(id)) {
-        Some((exchange, symbol)) => format!("{exchange}:{symbol}"),
-        None => format!("{}:{}", id.segment.number(), id.code),
-    };
-    let mut names: Vec<_> = member.session.instruments().into_iter().map(name).collect();
+    let mut names: Vec<_> = member.session.instruments().into_iter().map(|id| name(id, names)).collect();
     names.sort_unstable();
     names
+}
+
+fn name(id: InstrumentId, names: Option<&Master>) -> String {
+    match names.and_then(|names| names.name(id)) {
+        Some((exchange, symbol)) => format!("{exchange}:{symbol}"),
+        None => format!("{}:{}", id.segment.number(), id.code),
+    }
 }
 
 const fn of_token(product: Product) -> token::Product {
@@ -222,5 +246,11 @@ fn feed_status(feed: &session::FeedStatus) -> FeedStatus {
         confirmed: feed.confirmed,
         rejected: feed.rejected,
         reason: feed.reason.clone(),
+        segments: Vec::new(),
     }
+}
+
+fn segment_status(segment: session::SegmentStatus) -> SegmentStatus {
+    let session::SegmentStatus { segment, state, since, reason, last_data_at } = segment;
+    SegmentStatus { segment, state, since, reason, last_data_at }
 }

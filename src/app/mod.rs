@@ -4,12 +4,14 @@ mod banner;
 mod brokers;
 mod control;
 mod desk;
+mod exposure;
 mod run_file;
 mod sessions;
 
 use std::future::Future;
 use std::io;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +26,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Loaded;
 use crate::gateway;
 use crate::gateway::auth::{ConsumerKeys, LocalKey};
+use crate::gateway::tls::Identity;
 use crate::hub::{FeedId, Hub};
-use crate::market::{Calendar, MasterHandle};
+use crate::market::{Calendar, MasterHandle, calendar};
 use crate::session;
 use crate::sim::SimServer;
 use crate::store::audit::{Audit, Entry};
@@ -91,6 +94,9 @@ pub enum Error {
     /// The simulated broker could not be started.
     #[error(transparent)]
     Sim(#[from] crate::sim::Error),
+    /// The certificate cannot be used.
+    #[error("gateway.{key}: {0}", key = .0.key)]
+    Tls(#[from] gateway::tls::Error),
     /// Another part failed to start.
     #[error("{what}: {source}")]
     Start {
@@ -105,6 +111,7 @@ impl Error {
     /// Whether a person has to put a file or a variable right.
     pub const fn is_misconfigured(&self) -> bool {
         match self {
+            Self::Tls(_) => true,
             Self::Key(error) => error.is_misconfigured(),
             Self::Keys(gateway::auth::Error::Store(error)) => error.is_misconfigured(),
             _ => false,
@@ -168,16 +175,23 @@ pub async fn run_on(
         audit.note(&Entry { who, outcome, ..Entry::new(clock.now(), "key_created") });
     }
 
+    // Before anybody asks when a market trades, the simulator included.
+    calendar::install(config.special_days.clone());
     let (upstreams, sim) = brokers::open(&config, &secrets, &clock).await?;
     let broker_name = config.kind().name();
     // What the accounts share, made before any of them starts: the hub knows how many feeds there will be, and
     // instruments come from whichever account can list them.
     let hub = Hub::with_clock(broker_name, Arc::clone(&clock));
     hub.set_feeds(upstreams.len());
+    hub.keep(config.gateway.replay_messages, config.gateway.replay_total_bytes);
     let capacities: Vec<_> = upstreams.iter().map(|u| u.broker.limits().max_subscriptions).collect();
     let spread = session::Spread::new(&capacities);
     let master = MasterHandle::new();
-    let calendar = if config.always_open() { Calendar::always_open() } else { Calendar::new() };
+    let calendar = if config.always_open() { Calendar::always_open() } else { Calendar::installed() };
+
+    let identity = config.gateway.tls_files().map(Identity::open).transpose()?;
+    let tls = identity.as_ref().map(Identity::config).transpose().map_err(|e| start("TLS", e))?;
+    exposure::warn(&config, [&feed_listener, &http_listener], &keys);
 
     let feed_port = gateway::start(gateway::Deps {
         settings: config.gateway.clone(),
@@ -187,6 +201,7 @@ pub async fn run_on(
         keys: keys.clone(),
         broker: broker_name.to_owned(),
         clock: Arc::clone(&clock),
+        tls: tls.clone().map(Arc::new),
     })
     .map_err(|e| start("feed port", e))?;
 
@@ -234,14 +249,17 @@ pub async fn run_on(
             prometheus,
             settings: config.gateway.clone(),
             clock: Arc::clone(&clock),
+            tls,
         },
     )
     .map_err(|e| start("HTTP port", e))?;
+    let certificate = identity.map(|identity| tokio::spawn(identity.watch()));
 
     let run_file = RunFile {
         pid: std::process::id(),
         feed: feed_port.addr(),
         http: http.addr(),
+        certificate: config.gateway.tls_files().map(|files| absolute(files.cert)),
         sim: sim.as_ref().map(SimServer::addr),
     };
     if let Err(error) = run_file.write(&config.data_dir) {
@@ -255,6 +273,9 @@ pub async fn run_on(
     };
     if outcome == Outcome::GaveUp {
         error!("giving up after repeated internal failures");
+    }
+    if let Some(certificate) = certificate {
+        certificate.abort();
     }
     // Consumers early, so that they learn of it; the store last.
     http.stop().await;
@@ -274,6 +295,11 @@ pub async fn run_on(
 
 fn start(what: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::Start { what, source: source.into() }
+}
+
+/// As other processes find it, which run elsewhere.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn listen(address: &str, key: &'static str) -> Result<TcpListener, Error> {

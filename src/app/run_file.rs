@@ -15,12 +15,20 @@ pub struct RunFile {
     pub feed: SocketAddr,
     /// The HTTP port.
     pub http: SocketAddr,
+    /// Both ports speak TLS; the file that begins with the certificate they show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
     /// The embedded simulator's port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sim: Option<SocketAddr>,
 }
 
 impl RunFile {
+    /// `plain`, with an `s` behind it if the ports speak TLS.
+    pub fn scheme(&self, plain: &str) -> String {
+        format!("{plain}{}", if self.certificate.is_some() { "s" } else { "" })
+    }
+
     /// Where it stands.
     pub fn path(data_dir: &Path) -> PathBuf {
         data_dir.join("run.json")

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use reqwest::{Method, StatusCode};
+use rustls::ClientConfig;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::app::RunFile;
+use crate::client::Trust;
 use crate::gateway::auth;
 use crate::secret::Secret;
 use crate::store;
@@ -62,13 +64,18 @@ impl Server {
     /// The server on this data directory, if one answers.
     pub(super) async fn find(data_dir: &Path) -> anyhow::Result<Option<Self>> {
         let Some(run) = running(data_dir) else { return Ok(None) };
-        let client = reqwest::Client::builder()
+        let mut client = reqwest::Client::builder();
+        if let Some(certificate) = &run.certificate {
+            let tls = Trust::Exactly(certificate.clone()).config()?;
+            client = client.tls_backend_preconfigured(ClientConfig::clone(&tls));
+        }
+        let client = client
             .timeout(PATIENCE)
             .connect_timeout(Duration::from_secs(2))
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
-        let base = format!("http://{}", run.http);
+        let base = format!("{}://{}", run.scheme("http"), run.http);
         // `healthz` is open to everybody and may be 503. It names the process: in another network namespace
         // the address may be somebody else's.
         let Ok(answer) = client.get(format!("{base}/healthz")).send().await else { return Ok(None) };

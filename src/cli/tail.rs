@@ -1,7 +1,7 @@
 //! `tickgate tail`: a consumer like any other, that prints what it gets. It reconnects by
 //! itself, as a good consumer does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::http::Uri;
 
 use super::address::{KEY_VARIABLE, key_given, running};
 use super::{SUCCESS, print, runtime, say, told};
-use crate::client::{Client, Error, Event, Outcome};
+use crate::client::{Client, Error, Event, Outcome, Trust};
 use crate::config::Loaded;
 use crate::gateway::auth;
 use crate::protocol;
@@ -35,6 +35,10 @@ pub(super) struct Args {
     /// The feed port [default: the server on this data directory, else the configured port]
     #[arg(long, value_name = "WS_URL", value_parser = parse_url)]
     url: Option<String>,
+    /// Trust this PEM file's certificates with wss:// [default: the machine's; of the server on this data directory,
+    /// its own]
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// A consumer key [default: $TICKGATE_KEY, else the data directory's local.key]
     #[arg(long)]
     key: Option<String>,
@@ -103,18 +107,21 @@ pub(super) fn run(args: &Args, loaded: &Loaded) -> anyhow::Result<u8> {
             )
         })?,
     };
+    let certificate = loaded.config.gateway.tls_files().map(|files| files.cert);
+    let configured = configured.map(|address| at(address, certificate));
     runtime()?.block_on(async {
         let mut printed = 0;
         let mut wait = Duration::from_millis(250);
         loop {
             let before = printed;
             // Each time anew: a server that was started again may have other ports.
-            match args.url.clone().or_else(|| feed_url(data_dir, configured)) {
+            let given = args.url.clone().map(|url| (url, Trust::System));
+            match given.or_else(|| feed_url(data_dir, configured.clone())) {
                 None => {
                     let dir = data_dir.display();
                     say(&format!("no server runs on the data directory {dir}; trying again in {wait:?}"));
                 }
-                Some(url) => match follow(args, &url, &key, &mut printed).await {
+                Some((url, trust)) => match follow(args, &url, (&key, &trust), &mut printed).await {
                     Err(error) => match error.downcast::<Final>() {
                         Ok(Final::Done) => return Ok(SUCCESS),
                         Ok(refused @ Final::Refused(_)) => return Err(refused.into()),
@@ -140,17 +147,31 @@ pub(super) fn run(args: &Args, loaded: &Loaded) -> anyhow::Result<u8> {
 
 /// The feed port of the server on the data directory, else the configured one. The key `local` is for the former
 /// alone: without a server that holds the directory, the port may be anybody's.
-fn feed_url(data_dir: &Path, configured: Option<&str>) -> Option<String> {
+fn feed_url(data_dir: &Path, configured: Option<(String, Trust)>) -> Option<(String, Trust)> {
     match running(data_dir) {
-        Some(run) => Some(format!("ws://{}", run.feed)),
-        None => configured.map(|address| format!("ws://{address}")),
+        Some(run) => Some(at(&run.feed.to_string(), run.certificate)),
+        None => configured,
+    }
+}
+
+/// A server of this configuration is known by its own certificate, whatever name that is for.
+fn at(address: &str, certificate: Option<PathBuf>) -> (String, Trust) {
+    match certificate {
+        Some(certificate) => (format!("wss://{address}"), Trust::Exactly(certificate)),
+        None => (format!("ws://{address}"), Trust::System),
     }
 }
 
 /// One connection, from its start to its end.
-async fn follow(args: &Args, url: &str, key: &Secret, printed: &mut u64) -> anyhow::Result<()> {
+async fn follow(
+    args: &Args,
+    url: &str,
+    (key, trust): (&Secret, &Trust),
+    printed: &mut u64,
+) -> anyhow::Result<()> {
+    let trust = args.ca.clone().map_or_else(|| trust.clone(), Trust::Authorities);
     let connected = tokio::select! {
-        connected = Client::connect(url, key.expose()) => connected,
+        connected = Client::connect_with_states(url, key.expose(), &trust) => connected,
         _ = tokio::signal::ctrl_c() => return Err(Final::Done.into()),
     };
     let mut client = match connected {
@@ -208,6 +229,8 @@ async fn print_all(args: &Args, client: &mut Client, printed: &mut u64) -> anyho
             if !printed_it || args.count.is_some_and(|count| *printed >= count) {
                 return Err(Final::Done.into());
             }
+        } else if frame["type"] == "state" {
+            say(&state_line(&frame));
         } else if frame["status"] == "error" {
             say(frame["message"].as_str().unwrap_or_default());
         }
@@ -223,6 +246,20 @@ fn report(outcomes: &[Outcome]) -> anyhow::Result<()> {
         bail!(Final::Refused("none of the instruments could be subscribed".to_owned()));
     }
     Ok(())
+}
+
+/// What is told of an instrument's data.
+fn state_line(frame: &Value) -> String {
+    let text = |key: &str| frame[key].as_str().unwrap_or_default().to_owned();
+    let why = Some(text("reason")).filter(|why| !why.is_empty()).map(|why| format!(" ({why})"));
+    let since = ist(frame["since"].as_i64().unwrap_or(0));
+    format!(
+        "{}:{} is {} since {since}{}",
+        text("exchange"),
+        text("symbol"),
+        text("state"),
+        why.unwrap_or_default()
+    )
 }
 
 /// One aligned line per tick; times in IST.
@@ -287,6 +324,15 @@ mod tests {
                 && line(&frame, Mode::Ltp).starts_with("10:15:30.123  NSE:SBIN")
         );
         assert!(line(&frame, Mode::Depth).contains("bids 1.5x2 | asks "));
+    }
+
+    #[test]
+    fn a_state_in_words() {
+        let mut frame = json!({"type":"state","symbol":"SBIN","exchange":"NSE","state":"stale",
+            "since":1_770_698_730_123_i64,"reason":"it fell"});
+        assert_eq!(state_line(&frame), "NSE:SBIN is stale since 10:15:30.123 (it fell)");
+        frame["reason"] = json!("");
+        assert_eq!(state_line(&frame), "NSE:SBIN is stale since 10:15:30.123");
     }
 
     #[test]

@@ -3,10 +3,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
+use rustls::ClientConfig;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -15,13 +17,13 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::SEC_WEBSOCKET_PROTOCOL;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
 use crate::protocol::Mode;
 use crate::protocol::binary::{Records, SUBPROTOCOL};
 
 use super::update::Names;
-use super::{Error, Event};
+use super::{Error, Event, Trust};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -77,8 +79,33 @@ impl Client {
     /// # Errors
     /// There is no connection, the server refuses it or the key, or it does not answer within 30 seconds.
     pub async fn connect(url: &str, key: &str) -> Result<Self, Error> {
-        let (socket, is_binary) = match open(url, true).await {
-            Err(Error::Socket(error)) if does_not_know(&error) => (open(url, false).await?, false),
+        Self::connect_trusting(url, key, &Trust::System).await
+    }
+
+    /// The same, and with `wss://…` believes whoever `trust` says.
+    ///
+    /// # Errors
+    /// As of [`Self::connect`]; nobody can be trusted.
+    pub async fn connect_trusting(url: &str, key: &str, trust: &Trust) -> Result<Self, Error> {
+        Self::authenticate(url, json!({"action": "authenticate", "api_key": key}), trust).await
+    }
+
+    /// The same, and asks to be told how current the data of each instrument are, with a heartbeat: as
+    /// [`What::State`](super::What::State) and [`What::Heartbeat`](super::What::Heartbeat), or without the
+    /// binary encoding as [`Event::Text`]. A server that has no such thing tells nothing of it.
+    ///
+    /// # Errors
+    /// As of [`Self::connect_trusting`].
+    pub async fn connect_with_states(url: &str, key: &str, trust: &Trust) -> Result<Self, Error> {
+        let frame = json!({"action": "authenticate", "api_key": key,
+            "tickgate": {"state": true, "conflated": false}});
+        Self::authenticate(url, frame, trust).await
+    }
+
+    async fn authenticate(url: &str, frame: Value, trust: &Trust) -> Result<Self, Error> {
+        let tls = if url.starts_with("wss:") { Some(trust.config()?) } else { None };
+        let (socket, is_binary) = match open(url, true, tls.clone()).await {
+            Err(Error::Socket(error)) if does_not_know(&error) => (open(url, false, tls).await?, false),
             other => (other?, true),
         };
         let mut client = Self {
@@ -92,7 +119,7 @@ impl Client {
             kept_bytes: 0,
             requests: 0,
         };
-        client.send(&json!({"action": "authenticate", "api_key": key})).await?;
+        client.send(&frame).await?;
         let answer = client.answer(|frame| frame["type"] == "auth").await?;
         if answer["status"] != "success" {
             return Err(Error::Refused(answer["message"].as_str().unwrap_or("refused").to_owned()));
@@ -267,7 +294,7 @@ async fn within_patience<T>(work: impl Future<Output = Result<T, Error>>) -> Res
     }
 }
 
-async fn open(url: &str, binary: bool) -> Result<Socket, Error> {
+async fn open(url: &str, binary: bool, tls: Option<Arc<ClientConfig>>) -> Result<Socket, Error> {
     let mut request = url.into_client_request()?;
     if binary {
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
@@ -275,7 +302,8 @@ async fn open(url: &str, binary: bool) -> Result<Socket, Error> {
     let config =
         WebSocketConfig::default().max_message_size(Some(MESSAGE_BYTES)).max_frame_size(Some(MESSAGE_BYTES));
     // With TLS a large future, which every caller's would contain.
-    let opened = Box::pin(connect_async_with_config(request, Some(config), false));
+    let connector = tls.map(Connector::Rustls);
+    let opened = Box::pin(connect_async_tls_with_config(request, Some(config), false, connector));
     match within_patience(async { Ok(opened.await) }).await? {
         Ok((socket, _)) => Ok(socket),
         Err(SocketError::Http(answer)) => {

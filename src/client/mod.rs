@@ -22,6 +22,7 @@
 
 mod connection;
 mod json;
+mod trust;
 mod update;
 
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod tests;
 use tokio_tungstenite::tungstenite;
 
 pub use connection::{Client, Outcome};
+pub use trust::{Trust, TrustError};
 pub use update::{Event, Listing, Update, What};
 
 pub use crate::protocol::binary::{Body, Header, Malformed, Record, Records};
@@ -60,6 +62,9 @@ pub enum Error {
     /// The connection could not be opened, or broke.
     #[error("the connection failed: {0}")]
     Socket(Box<tungstenite::Error>),
+    /// Nobody can be trusted.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// A text frame that is none of the protocol's.
     #[error("the server sent no JSON")]
     NotJson(#[source] serde_json::Error),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::clock::UnixNanos;
 use crate::market::{Bar, Price};
 use crate::protocol::binary::{
-    Body, Conflated, DepthFields, Directory, Freshness, Header, Ltp, QuoteFields, Record, VERSION,
+    Body, Conflated, DepthFields, Directory, Freshness, Header, Heartbeat, Ltp, QuoteFields, Record, VERSION,
 };
 
 use super::Error;
@@ -80,6 +80,8 @@ pub enum What {
         /// Why.
         reason: String,
     },
+    /// That the server lives, and how its data are as a whole.
+    Heartbeat(Heartbeat),
     /// What was left out because this consumer was too slow.
     Conflated(Conflated),
 }
@@ -117,6 +119,7 @@ impl Names {
             Body::State(state) => {
                 What::State { state: state.state, since: state.since, reason: state.reason.to_owned() }
             }
+            Body::Heartbeat(beat) => What::Heartbeat(beat),
             Body::Conflated(what) => What::Conflated(what),
         };
         let header = record.header();

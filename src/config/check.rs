@@ -56,6 +56,15 @@ pub(super) fn values(config: &Config) -> Vec<(Vec<String>, String)> {
         clash(["gateway.http_listen", "gateway.feed_listen"], "both ports have the same address");
     }
 
+    if let Some(files) = config.gateway.tls_files() {
+        let (cert, key) = ("gateway.tls_cert_file", "gateway.tls_key_file");
+        if files.cert.as_os_str().is_empty() {
+            clash([cert, key], "TLS needs the certificate as well as its key");
+        } else if files.key.as_os_str().is_empty() {
+            clash([key, cert], "TLS needs the certificate's key as well");
+        }
+    }
+
     let rest = &config.gateway.rest_account;
     if !rest.is_empty() && !config.accounts.iter().any(|account| account.name == *rest) {
         let names: Vec<_> = config.accounts.iter().map(|account| account.name.as_str()).collect();
@@ -67,6 +76,13 @@ pub(super) fn values(config: &Config) -> Vec<(Vec<String>, String)> {
         add("sim.replay_file", &format!("there is no file {}", replay.display()));
     }
 
+    let scenario = &config.sim.scenario;
+    if !scenario.is_empty()
+        && let Err(problem) = crate::sim::Scenario::load(scenario)
+    {
+        add("sim.scenario", &problem.to_string());
+    }
+
     let mut of_table = |table: &str, problems: Vec<(&'static str, String)>| {
         found.extend(problems.into_iter().map(|(key, message)| (vec![format!("{table}.{key}")], message)));
     };
@@ -75,6 +91,17 @@ pub(super) fn values(config: &Config) -> Vec<(Vec<String>, String)> {
     of_table("gateway", gateway.map(|(key, message)| (key, message.to_string())).collect());
     found.extend(clashes);
     found
+}
+
+/// What is wrong with the files of TLS. Of no concern to commands beside the server, whose user need not be able
+/// to read them.
+pub(super) fn tls(config: &Config) -> Option<(Vec<String>, String)> {
+    let files = config.gateway.tls_files()?;
+    if files.cert.as_os_str().is_empty() || files.key.as_os_str().is_empty() {
+        return None;
+    }
+    let error = files.load().err()?;
+    Some((vec![format!("gateway.{}", error.key)], error.to_string()))
 }
 
 fn shown(address: &impl ToString) -> String {

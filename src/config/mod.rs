@@ -9,6 +9,7 @@ mod overlay;
 mod problem;
 mod reader;
 mod secrets;
+mod special_days;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -27,6 +28,7 @@ pub use secrets::Secrets;
 
 use crate::broker::xts::{self, Credentials, Profile};
 use crate::gateway;
+use crate::market::calendar::SpecialDay;
 use crate::session;
 use crate::sim;
 use crate::telemetry;
@@ -55,6 +57,9 @@ pub struct Config {
     pub gateway: gateway::Settings,
     /// Logging.
     pub log: telemetry::log::Settings,
+    /// What `session.calendar_file` says.
+    #[serde(skip)]
+    pub special_days: Vec<SpecialDay>,
 }
 
 impl Default for Config {
@@ -68,6 +73,7 @@ impl Default for Config {
             orders: session::OrderSettings::default(),
             gateway: gateway::Settings::default(),
             log: telemetry::log::Settings::default(),
+            special_days: Vec::new(),
         }
     }
 }
@@ -251,7 +257,16 @@ fn compose(reader: Reader, file: Option<(&str, &str)>, env: &dyn Env) -> Result<
         // A file of the broker's secrets that only the server's user can read is no concern of `tail`.
         of_secrets.retain(|problem| problem.place.is_variable_of(secrets::FERNET_KEY));
     }
-    for (keys, message) in check::values(&config) {
+    let of_tls = (reader == Reader::Server).then(|| check::tls(&config)).flatten();
+    let mut of_values = check::values(&config);
+    match special_days::read(&config.session.calendar_file) {
+        Ok(days) => config.special_days = days,
+        Err(found) => {
+            let of_file = |message| (vec!["session.calendar_file".to_owned()], message);
+            of_values.extend(found.into_iter().map(of_file));
+        }
+    }
+    for (keys, message) in of_values.into_iter().chain(of_tls) {
         // A key that could not be read has its default now; one complaint about it is enough.
         if problems.iter().any(|problem| keys.contains(&problem.key)) {
             continue;

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -20,6 +21,7 @@ use crate::gateway::handshake::Full;
 use crate::gateway::origin::HostRules;
 use crate::gateway::settings::Settings;
 use crate::gateway::shard::{self, Env, Order, Stats};
+use crate::gateway::tls::accept::{self, Job};
 use crate::hub::Hub;
 use crate::market::master::MasterHandle;
 use crate::telemetry::metrics::CONSUMERS_REFUSED;
@@ -48,6 +50,8 @@ pub struct Deps {
     pub broker: String,
     /// For answers to pings and for the latency histogram.
     pub clock: Arc<dyn Clock>,
+    /// How the port does TLS; `None`: not at all.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 impl fmt::Debug for Deps {
@@ -113,13 +117,14 @@ struct ShardHandle {
 /// # Errors
 /// The listener cannot be used, or a thread cannot be started.
 pub fn start(deps: Deps) -> io::Result<GatewayHandle> {
-    let Deps { settings, listener, hub, master, keys, broker, clock } = deps;
+    let Deps { settings, listener, hub, master, keys, broker, clock, tls } = deps;
     listener.set_nonblocking(true)?;
     let addr = listener.local_addr()?;
     let listener = TcpListener::from_std(listener)?;
     let rules = HostRules::new(&settings.feed_listen, &settings.allowed_hosts, &settings.allowed_origins);
     let shards = settings.shard_count();
     let admission = Admission::new(settings.max_consumers, settings.max_consumers_per_address);
+    let handshake_timeout = settings.handshake_timeout();
     let env = Arc::new(Env { settings, rules, hub, master, keys, broker, clock, shards });
     let (ended_tx, ended) = mpsc::channel(1);
     let shards = (0..shards)
@@ -137,12 +142,15 @@ pub fn start(deps: Deps) -> io::Result<GatewayHandle> {
         .collect::<io::Result<Vec<_>>>()?;
     let places =
         shards.iter().map(|s| Place { orders: s.orders.clone(), load: Arc::clone(&s.load) }).collect();
+    let handshakes =
+        tls.map(|tls| Handshakes::start(tls, handshake_timeout, ended_tx.clone())).transpose()?;
+    let encrypted = handshakes.is_some();
     let acceptor = tokio::spawn(async move {
-        accept(listener, places, admission).await;
+        accept_all(listener, places, admission, handshakes).await;
         drop(ended_tx);
     })
     .abort_handle();
-    tracing::info!(%addr, shards = shards.len(), "feed port open");
+    tracing::info!(%addr, shards = shards.len(), tls = encrypted, "feed port open");
     Ok(GatewayHandle { addr, acceptor, shards, ended: ended.into() })
 }
 
@@ -220,7 +228,30 @@ struct Place {
     load: Arc<AtomicUsize>,
 }
 
-async fn accept(listener: TcpListener, places: Vec<Place>, admission: Arc<Admission>) {
+/// The thread that does TLS handshakes.
+struct Handshakes {
+    jobs: mpsc::Sender<Job>,
+    timeout: Duration,
+}
+
+impl Handshakes {
+    fn start(tls: Arc<ServerConfig>, timeout: Duration, ended: mpsc::Sender<()>) -> io::Result<Self> {
+        let (jobs, inbox) = mpsc::channel(accept::WAITING);
+        let runtime = shard::new_runtime()?;
+        std::thread::Builder::new().name("tls".to_owned()).spawn(move || {
+            accept::run(&runtime, &tls, inbox);
+            drop(ended);
+        })?;
+        Ok(Self { jobs, timeout })
+    }
+}
+
+async fn accept_all(
+    listener: TcpListener,
+    places: Vec<Place>,
+    admission: Arc<Admission>,
+    handshakes: Option<Handshakes>,
+) {
     let mut wait = ACCEPT_BACKOFF.0;
     loop {
         let (socket, peer) = match listener.accept().await {
@@ -247,7 +278,15 @@ async fn accept(listener: TcpListener, places: Vec<Place>, admission: Arc<Admiss
         // Off this runtime's reactor; the shard has its own.
         match socket.into_std() {
             Ok(socket) => {
-                let _ = place.orders.send(Order::Accept { socket, peer, full, admitted });
+                let (since, orders) = (Instant::now(), &place.orders);
+                let Some(Handshakes { jobs, timeout }) = &handshakes else {
+                    let _ = orders.send(Order::Accept { socket, tls: None, peer, full, admitted, since });
+                    continue;
+                };
+                let (orders, until) = (orders.clone(), since + *timeout);
+                if jobs.try_send(Job { socket, peer, full, admitted, since, until, orders }).is_err() {
+                    metrics::counter!(CONSUMERS_REFUSED, "reason" => "overload").increment(1);
+                }
             }
             Err(error) => tracing::warn!(%error, %peer, "a connection could not be handed over"),
         }

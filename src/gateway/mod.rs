@@ -11,6 +11,7 @@ pub mod settings;
 mod shard;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 pub use connection::outbox::Counts;
 pub use listener::{Census, Consumers, Deps, GatewayHandle, start};

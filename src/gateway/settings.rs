@@ -1,9 +1,12 @@
 //! The `[gateway]` table: where consumers are listened for, and every limit they have.
 //! Not the checks across tables; those are `config`'s.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+
+use crate::gateway::tls::Files;
 
 /// Settings of both consumer-facing ports.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -17,6 +20,10 @@ pub struct Settings {
     pub allowed_origins: Vec<String>,
     /// Host names under which the ports are reached, besides addresses and `localhost`.
     pub allowed_hosts: Vec<String>,
+    /// The PEM file of the server's certificate and chain, for both ports; empty: no TLS.
+    pub tls_cert_file: PathBuf,
+    /// The PEM file of its private key.
+    pub tls_key_file: PathBuf,
     /// Threads that serve consumers; 0: one less than cores, at least one.
     pub shards: usize,
     /// Connections in all.
@@ -36,6 +43,10 @@ pub struct Settings {
     pub overflow_bytes: usize,
     /// What may wait for all slow consumers together.
     pub overflow_total_bytes: usize,
+    /// Messages of each instrument that are kept for consumers that come back with `since`; 0: none.
+    pub replay_messages: usize,
+    /// What may be kept of all instruments.
+    pub replay_total_bytes: usize,
     /// From the connection to the end of the opening handshake.
     pub handshake_timeout_ms: u64,
     /// From the handshake to a valid key.
@@ -44,6 +55,8 @@ pub struct Settings {
     pub ping_interval_ms: u64,
     /// From a ping to any sign of life.
     pub ping_timeout_ms: u64,
+    /// Between two heartbeats to a consumer that asked for them; 0: none.
+    pub heartbeat_ms: u64,
     /// From our close frame to the consumer's end of the connection.
     pub close_timeout_ms: u64,
     /// How long subscriptions wait for the first instrument list.
@@ -69,6 +82,8 @@ impl Default for Settings {
             http_listen: "127.0.0.1:5000".to_owned(),
             allowed_origins: Vec::new(),
             allowed_hosts: Vec::new(),
+            tls_cert_file: PathBuf::new(),
+            tls_key_file: PathBuf::new(),
             shards: 0,
             max_consumers: 10_000,
             max_consumers_per_address: 1_000,
@@ -78,10 +93,13 @@ impl Default for Settings {
             max_frame_bytes: 1 << 20,
             overflow_bytes: 4 << 20,
             overflow_total_bytes: 256 << 20,
+            replay_messages: 64,
+            replay_total_bytes: 64 << 20,
             handshake_timeout_ms: 10_000,
             auth_timeout_ms: 15_000,
             ping_interval_ms: 20_000,
             ping_timeout_ms: 20_000,
+            heartbeat_ms: 5_000,
             close_timeout_ms: 2_000,
             master_wait_ms: 10_000,
             flush_interval_us: 0,
@@ -142,6 +160,13 @@ impl Settings {
         found
     }
 
+    /// The files of TLS, if it is on: if either is named.
+    pub fn tls_files(&self) -> Option<Files> {
+        let (cert, key) = (&self.tls_cert_file, &self.tls_key_file);
+        let on = !(cert.as_os_str().is_empty() && key.as_os_str().is_empty());
+        on.then(|| Files { cert: cert.clone(), key: key.clone() })
+    }
+
     /// The number of shards to start.
     pub fn shard_count(&self) -> usize {
         match self.shards {
@@ -161,6 +186,11 @@ impl Settings {
     /// `None`: no pings.
     pub(crate) fn ping_interval(&self) -> Option<Duration> {
         (self.ping_interval_ms > 0).then(|| Duration::from_millis(self.ping_interval_ms))
+    }
+
+    /// `None`: no heartbeats.
+    pub(crate) fn heartbeat_interval(&self) -> Option<Duration> {
+        (self.heartbeat_ms > 0).then(|| Duration::from_millis(self.heartbeat_ms))
     }
 
     pub(crate) fn ping_timeout(&self) -> Duration {

@@ -4,6 +4,9 @@
 mod binary;
 mod options;
 mod renaming;
+mod since;
+mod states;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,6 +75,10 @@ impl Rig {
     }
 
     async fn without_master(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::with_tls(change, None).await
+    }
+
+    async fn with_tls(change: impl FnOnce(&mut Settings), tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let dir = TempDir::new().unwrap();
         let (store, _) = Store::open(dir.path(), &SystemClock).unwrap();
         let keys = ConsumerKeys::open(&store, Arc::new(SystemClock)).unwrap();
@@ -88,6 +95,7 @@ impl Rig {
             keys: keys.clone(),
             broker: "testbroker".to_owned(),
             clock: Arc::new(SystemClock),
+            tls,
         })
         .unwrap();
         let publisher = hub.publisher(FeedId(0));

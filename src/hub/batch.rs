@@ -2,7 +2,7 @@
 //! Not the queue they travel in: [`crate::hub::queue`].
 
 use crate::clock::UnixNanos;
-use crate::hub::{ShardId, TopicId};
+use crate::hub::{FeedId, ShardId, TopicId};
 
 /// One whole WebSocket frame inside a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Entry {
     /// seen it already and must pass it over, and so may that shard if it has received a
     /// frame of the topic since it took it.
     pub only: Option<ShardId>,
+    /// The sequence number it carries, or would.
+    pub sequence: u64,
 }
 
 /// Frames in the order they were published, neighbours adjacent in `bytes`.
@@ -28,6 +30,8 @@ pub struct Batch {
     pub entries: Vec<Entry>,
     /// When the oldest tick in it was read from the broker; for the latency histogram.
     pub oldest_recv: UnixNanos,
+    /// Whose sequence numbers these are.
+    pub source: FeedId,
 }
 
 impl Batch {

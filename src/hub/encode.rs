@@ -85,6 +85,7 @@ pub(super) fn encode(
         offset: start as u32,
         len: (open.bytes.len() - start) as u32,
         only,
+        sequence: known.sequence,
     });
 }
 

@@ -7,6 +7,8 @@ mod encode;
 mod mailbox;
 mod publisher;
 mod queue;
+mod replay;
+mod standing;
 mod topic;
 
 #[cfg(test)]
@@ -23,19 +25,24 @@ use tokio::sync::{Notify, watch};
 pub use batch::{Batch, Entry};
 pub use publisher::{Counters, Publisher};
 pub use queue::{ShardEvent, ShardQueue};
+pub use replay::Replay;
+pub use standing::{Pulse, Standing};
 pub use topic::{Encoding, TopicId, TopicKey};
 
 use crate::clock::{Clock, SystemClock, UnixNanos};
 use crate::hub::mailbox::Mailbox;
 use crate::hub::publisher::Memory;
 use crate::hub::queue::Queue;
+use crate::hub::replay::SharedRings;
+use crate::hub::standing::Standings;
 use crate::hub::topic::{Change, Table};
-use crate::market::{InstrumentId, KindSet, OrderUpdate};
+use crate::market::{InstrumentId, KindSet, OrderUpdate, Segment};
 use crate::protocol::Mode;
+pub use crate::protocol::binary::Freshness;
 use crate::protocol::binary::Header;
 
 /// Number of a feed; an account's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FeedId(pub u32);
 
 /// Number of a shard.
@@ -95,6 +102,8 @@ pub struct NoRoom {
 #[derive(Debug)]
 struct Seat {
     mailbox: Arc<Mailbox>,
+    /// What its publisher keeps for consumers that come back.
+    rings: SharedRings,
     /// What the last publisher knew; `None` while there is one.
     memory: Option<Memory>,
     /// Publishers that began without what the one before them knew.
@@ -130,11 +139,14 @@ pub(crate) struct Inner {
     progress: Arc<Notify>,
     interest: watch::Sender<u64>,
     feeds: Mutex<HashMap<FeedId, FeedState>>,
+    standings: Mutex<Standings>,
     /// Which feed carries an instrument, where there are several; `None`: each carries all.
     owners: Mutex<Option<HashMap<InstrumentId, FeedId>>>,
     rejected: Mutex<HashMap<(InstrumentId, Part), Refusal>>,
     /// Slots that the broker grants over all accounts; `usize::MAX` until that is known.
     budget: AtomicUsize,
+    /// What may be kept for consumers that come back.
+    kept: Arc<replay::Limits>,
 }
 
 impl fmt::Debug for Inner {
@@ -173,9 +185,11 @@ impl Hub {
             progress: Arc::default(),
             interest: watch::Sender::new(0),
             feeds: Mutex::default(),
+            standings: Mutex::default(),
             owners: Mutex::default(),
             rejected: Mutex::default(),
             budget: AtomicUsize::new(usize::MAX),
+            kept: Arc::default(),
         }))
     }
 
@@ -315,6 +329,7 @@ impl Hub {
         }
         drop(seats);
         drop(table);
+        self.broadcast(&ShardEvent::Moved(moved.into_keys().collect()));
         // The new carriers' publishers learn of their topics even if they have nothing to say.
         self.0.interest.send_modify(|revision| *revision += 1);
     }
@@ -351,8 +366,10 @@ impl Hub {
             |change: &Change| owners.as_ref().is_none_or(|o| o.get(&change.instrument()) == Some(&feed));
         table.all().filter(is_mine).for_each(|change| mailbox.post(change));
         drop(owners);
-        seats.insert(feed, Seat { mailbox: Arc::clone(&mailbox), memory: None, fresh });
-        Publisher::new(Arc::clone(&self.0), feed, mailbox, Memory::beginning(fresh))
+        let memory = Memory::beginning(fresh, Arc::clone(&self.0.kept));
+        let rings = Arc::clone(&memory.rings);
+        seats.insert(feed, Seat { mailbox: Arc::clone(&mailbox), rings, memory: None, fresh });
+        Publisher::new(Arc::clone(&self.0), feed, mailbox, memory)
     }
 
     /// Moves whenever a shard takes a topic, or its last holder leaves it. Who sees it move
@@ -367,12 +384,53 @@ impl Hub {
         lock(&self.0.table).wanted()
     }
 
-    /// Says how a feed is doing; shards are told if it changed.
+    /// Says how a feed is doing.
     pub fn set_feed_state(&self, feed: FeedId, state: FeedState) {
-        let old = lock(&self.0.feeds).insert(feed, state.clone());
-        if old.as_ref() != Some(&state) {
-            self.broadcast(&ShardEvent::FeedState(feed, state));
+        lock(&self.0.feeds).insert(feed, state);
+    }
+
+    /// Says how current a feed's data of a segment are; shards are told only if `is_news`, since a
+    /// reason in words may change with every attempt.
+    pub fn set_standing(&self, feed: FeedId, segment: Segment, standing: Standing, is_news: bool) {
+        lock(&self.0.standings).set(feed, segment, standing);
+        if is_news {
+            self.broadcast(&ShardEvent::Standing(feed, segment));
         }
+    }
+
+    /// Notes when a feed's last data came.
+    pub fn note_data(&self, feed: FeedId, at: UnixNanos) {
+        lock(&self.0.standings).note_data(feed, at);
+    }
+
+    /// How current a feed's data of a segment are, if it was ever said.
+    pub fn standing(&self, feed: FeedId, segment: Segment) -> Option<Standing> {
+        lock(&self.0.standings).get(feed, segment).cloned()
+    }
+
+    /// How current an instrument's data are, by whichever feed carries it. What none carries yet is
+    /// on its way to one.
+    pub fn standing_of(&self, instrument: InstrumentId) -> Standing {
+        let known = self.carrier(instrument).and_then(|feed| self.standing(feed, instrument.segment));
+        known.unwrap_or_else(|| Standing::unknown(self.0.life.started_at))
+    }
+
+    /// The feed that carries an instrument; `None` where there are several and none does yet.
+    pub fn carrier(&self, instrument: InstrumentId) -> Option<FeedId> {
+        match &*lock(&self.0.owners) {
+            Some(owners) => owners.get(&instrument).copied(),
+            None => Some(FeedId(0)),
+        }
+    }
+
+    /// Everything as a whole.
+    pub fn pulse(&self) -> Pulse {
+        lock(&self.0.standings).pulse()
+    }
+
+    /// The present time, as records and frames carry it.
+    pub fn now(&self) -> UnixNanos {
+        self.0.clock.now()
     }
 
     /// How a feed is doing, if it ever said.

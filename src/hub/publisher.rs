@@ -10,6 +10,7 @@ use crate::hub::batch::Batch;
 use crate::hub::encode::{Stamp, encode};
 use crate::hub::mailbox::Mailbox;
 use crate::hub::queue::ShardEvent;
+use crate::hub::replay::{Limits, Rings, SharedRings, locked};
 use crate::hub::topic::{Change, Topic};
 use crate::hub::{FeedId, Inner, ShardId, lock};
 use crate::market::{Bar, Depth, InstrumentId, LastTrade, PriceBand, Quote, Tick, TickBody};
@@ -80,14 +81,16 @@ pub(super) struct Slot {
     pub(super) band: Band,
     /// The last bar, while somebody holds bars. Apart, because most instruments have none.
     pub(super) bar: Option<Box<(Bar, Times)>>,
-    live: Live,
+    pub(super) live: Live,
+    /// What is published of it is kept for consumers that come back.
+    pub(super) kept: bool,
     /// Used topics, at most one per mode, encoding and name.
-    topics: Vec<Topic>,
+    pub(super) topics: Vec<Topic>,
 }
 
 /// When the last live tick of each kind was received; `ZERO` before the first. By kind: a live quote does not make a snapshot of the book old.
 #[derive(Debug, Default)]
-struct Live {
+pub(super) struct Live {
     price: UnixNanos,
     depth: UnixNanos,
     open_interest: UnixNanos,
@@ -112,13 +115,15 @@ pub(super) struct Memory {
     bands: Bands,
     /// What sequence numbers begin above.
     base: u64,
+    /// What was published lately.
+    pub(super) rings: SharedRings,
 }
 
 impl Memory {
     /// That of the feed's publisher number `fresh` which knows nothing of those before it. Its numbers
     /// begin above theirs: a consumer must not take what follows for what it has seen.
-    pub(super) fn beginning(fresh: u64) -> Self {
-        Self { base: fresh << 32, ..Self::default() }
+    pub(super) fn beginning(fresh: u64, limits: Arc<Limits>) -> Self {
+        Self { base: fresh << 32, rings: Rings::new(limits), ..Self::default() }
     }
 }
 
@@ -156,7 +161,11 @@ impl Publisher {
     /// Publishes live ticks: stores their values and encodes a frame per used topic. Follow
     /// it with [`Self::flush`].
     pub fn publish(&mut self, ticks: &[Tick]) {
-        self.refresh();
+        // Locked before it learns who has taken what: a shard that takes a topic, and then looks at what is
+        // kept, misses nothing.
+        let rings = Arc::clone(&self.memory.rings);
+        let rings = &mut *locked(&rings);
+        self.catch_up(rings);
         for tick in ticks {
             if let TickBody::PriceBand(band) = &tick.body {
                 self.take_band(tick, band);
@@ -166,14 +175,16 @@ impl Publisher {
             if let Some(live) = self.memory.slots[slot].live.of(&tick.body) {
                 *live = tick.ts_recv;
             }
-            self.take(slot, tick);
+            self.take(slot, tick, rings);
         }
     }
 
     /// Publishes values that came with a request sent at `asked_at`. Where a live tick of the
     /// same kind was received since, the snapshot is passed over: it never undoes a live value.
     pub fn publish_snapshot(&mut self, asked_at: UnixNanos, ticks: &[Tick]) {
-        self.refresh();
+        let rings = Arc::clone(&self.memory.rings);
+        let rings = &mut *locked(&rings);
+        self.catch_up(rings);
         for tick in ticks {
             if let TickBody::PriceBand(band) = &tick.body {
                 self.take_band(tick, band);
@@ -183,31 +194,54 @@ impl Publisher {
             if self.memory.slots[slot].live.of(&tick.body).is_some_and(|live| *live >= asked_at) {
                 self.counters.stale_snapshots += 1;
             } else {
-                self.take(slot, tick);
+                self.take(slot, tick, rings);
             }
         }
+    }
+
+    /// When what is known of each instrument was received, the newest of it.
+    pub fn last_received(&self) -> Vec<(InstrumentId, UnixNanos)> {
+        let newest = |slot: &Slot| {
+            let Slot { quote, depth, last, bar, .. } = slot;
+            let times =
+                [quote.map(|q| q.1), depth.map(|d| d.1), last.map(|l| l.1), bar.as_ref().map(|b| b.1)];
+            times.into_iter().flatten().map(|times| times.recv).max()
+        };
+        let numbers = self.memory.numbers.iter();
+        numbers
+            .filter_map(|(id, number)| Some((*id, newest(&self.memory.slots[*number as usize])?)))
+            .collect()
     }
 
     /// Learns which topics have been taken and left since the last call; a shard that has
     /// just taken one gets the last value, if there is any. Follow it with [`Self::flush`].
     pub fn refresh(&mut self) {
+        let rings = Arc::clone(&self.memory.rings);
+        self.catch_up(&mut locked(&rings));
+    }
+
+    fn catch_up(&mut self, rings: &mut Rings) {
         self.stamp.renew();
         let mut changes = std::mem::take(&mut self.changes);
         if self.mailbox.collect(&mut changes) {
             for change in changes.drain(..) {
-                self.learn(change);
+                self.learn(change, rings);
             }
         }
         self.changes = changes;
     }
 
-    fn learn(&mut self, change: Change) {
+    fn learn(&mut self, change: Change, rings: &mut Rings) {
         match change {
             Change::Taken { instrument, topic, shard } => {
                 let slot = self.slot(instrument);
                 let known = &mut self.memory.slots[slot].topics;
                 if !known.iter().any(|t| t.id == topic.id) {
                     known.push(topic.clone());
+                }
+                if topic.is_numbered() {
+                    let known = &mut self.memory.slots[slot];
+                    known.kept = rings.keep(instrument, topic.mode, known.sequence);
                 }
                 if shard != ShardId::NONE {
                     let known = &self.memory.slots[slot];
@@ -225,10 +259,12 @@ impl Publisher {
             }
             Change::Renamed { instrument } => {
                 self.memory.bands.forget(instrument);
-                self.forget(&[instrument]);
+                self.drop_values(&[instrument], rings);
+                // It has topics still, or soon.
+                self.keep_numbered(instrument, rings);
             }
             Change::Moved { instrument } => {
-                self.forget(&[instrument]);
+                self.drop_values(&[instrument], rings);
                 if let Some(&slot) = self.memory.numbers.get(&instrument) {
                     self.memory.slots[slot as usize].topics.clear();
                 }
@@ -238,13 +274,33 @@ impl Publisher {
 
     /// Forgets the values of instruments that are subscribed no more at the broker: by the
     /// time somebody wants them again they would be old, and a snapshot comes with the new
-    /// subscription. Sequence numbers go on.
+    /// subscription. Sequence numbers go on, one of them left out: what came meanwhile is missing.
     pub fn forget(&mut self, instruments: &[InstrumentId]) {
+        let rings = Arc::clone(&self.memory.rings);
+        let rings = &mut *locked(&rings);
+        self.drop_values(instruments, rings);
         for instrument in instruments {
+            self.keep_numbered(*instrument, rings);
+        }
+    }
+
+    /// Begins to keep an instrument of which somebody counts the messages.
+    fn keep_numbered(&mut self, instrument: InstrumentId, rings: &mut Rings) {
+        let Some(&slot) = self.memory.numbers.get(&instrument) else { return };
+        let known = &mut self.memory.slots[slot as usize];
+        for topic in known.topics.iter().filter(|topic| topic.is_numbered()) {
+            known.kept = rings.keep(instrument, topic.mode, known.sequence);
+        }
+    }
+
+    fn drop_values(&mut self, instruments: &[InstrumentId], rings: &mut Rings) {
+        for instrument in instruments {
+            rings.drop_ring(*instrument);
             if let Some(&slot) = self.memory.numbers.get(instrument) {
                 let known = &mut self.memory.slots[slot as usize];
+                let has_counted = known.quote.is_some() || known.last.is_some();
                 *known = Slot {
-                    sequence: known.sequence,
+                    sequence: known.sequence + u64::from(has_counted),
                     // It comes whether or not anything is subscribed.
                     band: self.memory.bands.get(*instrument),
                     topics: std::mem::take(&mut known.topics),
@@ -279,6 +335,7 @@ impl Publisher {
         };
         if let Some(batch) = Arc::get_mut(&mut full) {
             std::mem::swap(batch, &mut self.open);
+            batch.source = self.feed;
         }
         self.counters.batches += 1;
         self.counters.bytes += full.bytes.len() as u64;
@@ -356,7 +413,7 @@ impl Publisher {
         }
     }
 
-    fn take(&mut self, slot: usize, tick: &Tick) {
+    fn take(&mut self, slot: usize, tick: &Tick, rings: &mut Rings) {
         self.counters.ticks += 1;
         let known = &mut self.memory.slots[slot];
         // Which modes the tick makes a frame for: every venue message one per mode held.
@@ -411,6 +468,13 @@ impl Publisher {
             // Never comes here; see `take_band`.
             TickBody::PriceBand(_) => &[],
         };
+        if known.kept {
+            match modes {
+                [Mode::Ltp, ..] => rings.note(tick.instrument, known),
+                [Mode::Depth] => rings.note_book(tick.instrument, known),
+                _ => {}
+            }
+        }
         for topic in &known.topics {
             if modes.contains(&topic.mode) {
                 encode(&mut self.open, &mut self.counters, known, topic, None, &mut self.stamp);

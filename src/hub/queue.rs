@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::hub::batch::Batch;
-use crate::hub::{FeedId, FeedState, Part, ShardId};
-use crate::market::{InstrumentId, OrderUpdate};
+use crate::hub::{FeedId, Part, ShardId};
+use crate::market::{InstrumentId, OrderUpdate, Segment};
 
 /// What a shard is told.
 #[derive(Clone, Debug)]
@@ -28,8 +28,10 @@ pub enum ShardEvent {
     },
     /// An order of an account has changed.
     Order(Arc<OrderUpdate>),
-    /// A feed's state has changed.
-    FeedState(FeedId, FeedState),
+    /// How current a feed's data of a segment are has changed; the hub knows to what.
+    Standing(FeedId, Segment),
+    /// These instruments are carried by another feed than before, or for the first time by one.
+    Moved(Arc<[InstrumentId]>),
 }
 
 #[derive(Debug, Default)]

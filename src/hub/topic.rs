@@ -213,6 +213,12 @@ impl Table {
         })
     }
 
+    /// A topic that somebody holds, and its instrument.
+    pub(super) fn topic(&self, topic: TopicId) -> Option<(InstrumentId, Topic)> {
+        let row = self.rows.get(topic.0 as usize).filter(|row| row.holders > 0)?;
+        Some((row.key.instrument, row.topic.clone()))
+    }
+
     /// The number that binary records of a topic carry.
     pub(super) fn listing(&self, topic: TopicId) -> Option<u32> {
         self.rows.get(topic.0 as usize).map(|row| row.topic.listing)

@@ -4,10 +4,12 @@
 //! Hours come from the exchanges' market timings. Holidays and special sessions are known for
 //! 2026; in other years only weekends count as closed ([`Calendar::knows`]). Not known: the
 //! additional bank holidays of the currency segment, and the Diwali evening session of
-//! 8 November 2026, whose time is announced only shortly before.
+//! 8 November 2026, whose time is announced only shortly before. Such days a process is told by
+//! its configuration ([`install`]).
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use jiff::civil::{Date, Weekday, date};
 use jiff::tz::Offset;
@@ -127,10 +129,33 @@ impl Session {
     }
 }
 
+/// A day on which an exchange keeps other hours than the built-in calendar says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecialDay {
+    /// Which exchange; its indices follow it.
+    pub exchange: Exchange,
+    /// The day in India.
+    pub date: Date,
+    /// Its session; `None`: closed.
+    pub session: Option<Session>,
+    /// Why, for people.
+    pub why: Box<str>,
+}
+
+/// The special days of this process.
+static INSTALLED: OnceLock<Vec<SpecialDay>> = OnceLock::new();
+
+/// Makes these the special days of this process, for [`Calendar::installed`]. Once, before anything
+/// asks; whether it was the first time.
+pub fn install(days: Vec<SpecialDay>) -> bool {
+    INSTALLED.set(days).is_ok()
+}
+
 /// When the exchanges trade.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Calendar {
     always_open: bool,
+    special: &'static [SpecialDay],
 }
 
 impl Default for Calendar {
@@ -142,12 +167,27 @@ impl Default for Calendar {
 impl Calendar {
     /// The exchanges' own hours and holidays.
     pub const fn new() -> Self {
-        Self { always_open: false }
+        Self::with(&[])
+    }
+
+    /// The same with days that are otherwise.
+    pub const fn with(special: &'static [SpecialDay]) -> Self {
+        Self { always_open: false, special }
+    }
+
+    /// The same with the special days of this process.
+    pub fn installed() -> Self {
+        Self::with(INSTALLED.get().map_or(&[], Vec::as_slice))
+    }
+
+    fn special(&self, exchange: Exchange, date: Date) -> Option<&'static SpecialDay> {
+        let exchange = exchange.segment().exchange();
+        self.special.iter().find(|day| day.date == date && day.exchange == exchange)
     }
 
     /// Every exchange open at every hour of every day, as a simulated broker may be.
     pub const fn always_open() -> Self {
-        Self { always_open: true }
+        Self { always_open: true, special: &[] }
     }
 
     /// Whether this calendar knows the holidays of `year`.
@@ -160,7 +200,7 @@ impl Calendar {
         if self.always_open {
             return MarketState::Open;
         }
-        session(exchange, ist_date(now))
+        self.session(exchange, ist_date(now))
             .map_or(MarketState::Closed, |session| session.state_at(ist_time_of_day(now)))
     }
 
@@ -171,12 +211,12 @@ impl Calendar {
 
     /// Whether `exchange` trades on `date`, be it for part of the day.
     pub fn trades_on(&self, exchange: Exchange, date: Date) -> bool {
-        self.always_open || session(exchange, date).is_some()
+        self.always_open || self.session(exchange, date).is_some()
     }
 
     /// The sessions of `exchange` on `date` by its own hours; `None` if it does not trade.
     pub fn session(&self, exchange: Exchange, date: Date) -> Option<Session> {
-        session(exchange, date)
+        self.special(exchange, date).map_or_else(|| session(exchange, date), |day| day.session)
     }
 
     /// When `exchange` opens on `date`: by its session, or where the calendar knows none (a special session it has
@@ -188,7 +228,10 @@ impl Calendar {
 
     /// Name of the holiday that closes the equity markets on `date`.
     pub fn holiday(&self, date: Date) -> Option<&'static str> {
-        holiday(date).map(|holiday| holiday.name)
+        match self.special(Exchange::Nse, date) {
+            Some(day) => day.session.is_none().then_some(&*day.why),
+            None => holiday(date).map(|holiday| holiday.name),
+        }
     }
 }
 
@@ -394,6 +437,29 @@ mod tests {
         check(Exchange::Mcx, BUDGET_SUNDAY, &[("16:59", "open"), ("17:00", "closed")]);
         check(Exchange::Cds, BUDGET_SUNDAY, &[("12:00", "closed")]);
         assert!(calendar.knows(2026) && !calendar.knows(2027));
+    }
+
+    #[test]
+    fn a_special_day_is_the_one_it_says_and_no_other() {
+        let day = |exchange, date, session| SpecialDay { exchange, date, session, why: "a reason".into() };
+        let evening = Session::continuous(TimeOfDay(18 * 60 + 15), TimeOfDay(19 * 60 + 15));
+        let (diwali, tuesday) = (date(2026, 11, 8), date(2026, 2, 10));
+        let days = vec![
+            day(Exchange::Nse, diwali, Some(Session { pre_open: Some(T1700), ..evening })),
+            day(Exchange::Nse, tuesday, None),
+        ];
+        let calendar = Calendar::with(days.leak());
+        let state = |exchange, day, time| calendar.state(exchange, at(day, time)).as_str();
+        assert_eq!(state(Exchange::Nse, diwali, "18:14"), "pre_open");
+        assert_eq!(state(Exchange::NseIndex, diwali, "18:15"), "open");
+        assert_eq!(state(Exchange::Nse, diwali, "19:15"), "closed");
+        assert_eq!(state(Exchange::Bse, diwali, "18:30"), "closed", "it was not named");
+        assert!(calendar.is_trading_day(diwali) && !calendar.is_trading_day(tuesday));
+        assert_eq!(calendar.usual_open(Exchange::Nse, diwali), evening.open);
+        assert_eq!(state(Exchange::Nse, tuesday, "12:00"), "closed");
+        assert_eq!(state(Exchange::Nfo, tuesday, "12:00"), "open");
+        assert_eq!((calendar.holiday(tuesday), calendar.holiday(diwali)), (Some("a reason"), None));
+        assert!(!Calendar::installed().is_trading_day(diwali), "nothing is installed here");
     }
 
     #[test]

@@ -32,6 +32,30 @@ impl Segment {
         self as u8
     }
 
+    /// The exchange whose hours it keeps, by its instruments that trade: indices have the same.
+    pub const fn exchange(self) -> Exchange {
+        match self {
+            Self::NseCash => Exchange::Nse,
+            Self::NseFo => Exchange::Nfo,
+            Self::NseCurrency => Exchange::Cds,
+            Self::BseCash => Exchange::Bse,
+            Self::BseFo => Exchange::Bfo,
+            Self::Mcx => Exchange::Mcx,
+        }
+    }
+
+    /// Its place in [`Self::ALL`].
+    pub const fn position(self) -> usize {
+        match self {
+            Self::NseCash => 0,
+            Self::NseFo => 1,
+            Self::NseCurrency => 2,
+            Self::BseCash => 3,
+            Self::BseFo => 4,
+            Self::Mcx => 5,
+        }
+    }
+
     /// From the venue's number.
     pub fn from_number(number: i64) -> Option<Self> {
         Self::ALL.into_iter().find(|s| i64::from(s.number()) == number)

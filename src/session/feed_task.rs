@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, mpsc, oneshot, watch};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -28,12 +28,17 @@ const DRAIN_BYTES_BUSY: usize = 2 << 20;
 const DRAIN_FRAMES: usize = 32_768;
 /// Notices that may wait for the feed task.
 const NOTICES: usize = 16;
+/// How long a feed task may take to say when data last came.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the feed is left unread at a time because a shard is behind. The broker's
 /// heartbeat must be answered meanwhile.
 const BEHIND_PATIENCE: Duration = Duration::from_secs(1);
 /// A feed that stays mute after reconnecting is given longer each time, up to this factor
 /// as a power of two: what is subscribed may just not trade.
 const MOST_MUTE_DOUBLINGS: u32 = 5;
+
+/// When data of instruments last came.
+pub(crate) type LastReceived = Vec<(InstrumentId, UnixNanos)>;
 
 /// What the stream actor has for the publisher, which is the feed task's.
 #[derive(Debug)]
@@ -46,6 +51,8 @@ pub(crate) enum Notice {
     },
     /// Instruments that the broker sends no more: their last values grow old unseen.
     Forget(Vec<InstrumentId>),
+    /// Somebody wants to know when data of each instrument last came.
+    LastReceived(oneshot::Sender<LastReceived>),
 }
 
 impl Notice {
@@ -53,6 +60,10 @@ impl Notice {
         match self {
             Self::Snapshot { asked_at, ticks } => publisher.publish_snapshot(asked_at, &ticks),
             Self::Forget(instruments) => publisher.forget(&instruments),
+            Self::LastReceived(answer) => {
+                // Whoever asked may have gone.
+                let _ = answer.send(publisher.last_received());
+            }
         }
     }
 }
@@ -77,6 +88,16 @@ impl PlaneHandle {
     /// Waits until the feed before is gone, and takes its place.
     pub(crate) async fn take(&self) -> OwnedMutexGuard<Plane> {
         Arc::clone(&self.plane).lock_owned().await
+    }
+
+    /// When data of each instrument last came; `None` if nobody can tell now, as during a handshake.
+    pub(crate) async fn last_received(&self) -> Option<LastReceived> {
+        if let Ok(plane) = self.plane.try_lock() {
+            return Some(plane.publisher.last_received());
+        }
+        let (answer, answered) = oneshot::channel();
+        self.notices.try_send(Notice::LastReceived(answer)).ok()?;
+        tokio::time::timeout(ANSWER_PATIENCE, answered).await.ok()?.ok()
     }
 
     /// Where notices go; full while no feed task takes them.
@@ -150,7 +171,7 @@ impl FeedTask {
             }
             // A feed that always has something to say must not starve them, nor the check where it is
             // never what was asked for.
-            if drained.as_ref().is_some_and(|drained| !drained.flows && drained.end.is_none())
+            if drained.as_ref().is_some_and(|drained| !drained.flows() && drained.end.is_none())
                 && !idle_timeout.is_zero()
             {
                 // The drain may have used up what the task may do at a time.
@@ -185,7 +206,7 @@ impl FeedTask {
             }
             if let Some(drained) = drained {
                 reader.count(&drained, &counters, &gauge);
-                if drained.flows {
+                if drained.flows() {
                     idle.ticked(Instant::now());
                 }
                 if let Some(end) = drained.end {
@@ -205,12 +226,19 @@ impl FeedTask {
 /// What one drain did.
 struct Drained {
     ticks: u64,
-    /// Some were of what was asked for; the last then.
-    flows: bool,
+    /// Segments that some were of which were asked for, one bit each; the last then.
+    segments: u32,
     last_recv: UnixNanos,
     /// The socket may hold more.
     more: bool,
     end: Option<FeedEnd>,
+}
+
+impl Drained {
+    /// Whether what was asked for flows.
+    const fn flows(&self) -> bool {
+        self.segments != 0
+    }
 }
 
 struct Reader {
@@ -231,15 +259,17 @@ impl Reader {
         let clock = &self.clock;
         let recv = || clock.now();
         let mut drained =
-            Drained { ticks: 0, flows: false, last_recv: UnixNanos::ZERO, more: false, end: None };
+            Drained { ticks: 0, segments: 0, last_recv: UnixNanos::ZERO, more: false, end: None };
         let mut frames = 0_usize;
         loop {
             let polled = self.feed.poll_frame(cx, &recv, &mut self.batch);
             if let Some(last) = self.batch.last() {
                 drained.ticks += self.batch.iter().filter(|tick| tick.body.is_asked_for()).count() as u64;
                 // What comes unasked proves nothing about what is subscribed.
-                if gauge.any_asked(&self.batch) {
-                    drained.flows = true;
+                let mut segments = 0;
+                gauge.add_asked(&self.batch, &mut segments);
+                if segments != 0 {
+                    drained.segments |= segments;
                     drained.last_recv = last.ts_recv;
                 }
                 publisher.publish(&self.batch);
@@ -277,8 +307,8 @@ impl Reader {
         if drained.ticks > 0 {
             counters.ticks.increment(drained.ticks);
         }
-        if drained.flows {
-            gauge.received(drained.ticks, drained.last_recv);
+        if drained.flows() {
+            gauge.received(drained.ticks, drained.last_recv, drained.segments);
         }
     }
 }

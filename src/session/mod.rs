@@ -5,6 +5,7 @@ mod account_feed;
 mod app_key;
 mod calls;
 mod feed_task;
+mod freshness;
 mod history;
 mod loader;
 pub mod machine;
@@ -24,6 +25,7 @@ mod token_actor;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +36,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, error, info};
 
 pub use calls::CallError;
+pub use freshness::judging::SegmentStatus;
 pub use loader::{MasterKeeper, keep_master};
 pub use messages::TokenError;
 pub use orders::{By, OrderError, OrderSettings};
@@ -42,8 +45,10 @@ pub use shared::Deps;
 pub use spread::Spread;
 pub use status::{FeedStatus, MasterStatus, SessionStatus, TokenStatus};
 
+use crate::clock::UnixNanos;
 use crate::hub::FeedState;
 use crate::market::{InstrumentId, MarketPhase};
+use crate::session::freshness::Cause;
 use crate::session::messages::{Asker, GetToken, Granted, Reconnect, Refresh, Report, Revoke, Stop};
 use crate::session::shared::Shared;
 use crate::session::supervise::{AbortOnDrop, ChildGuard, Obituary, RestartBudget, start_in};
@@ -105,6 +110,9 @@ async fn supervise(
     let _orders = AbortOnDrop::new(tokio::spawn(
         orders::follow::run(Arc::clone(&shared), tokens.clone()).instrument(shared.span()),
     ));
+    let _judging = AbortOnDrop::new(tokio::spawn(
+        freshness::judging::run(Arc::clone(&shared)).instrument(shared.span()),
+    ));
     let settings = &shared.deps.settings;
     let mut budget = RestartBudget::new(settings.restart_budget, settings.restart_window());
     loop {
@@ -120,6 +128,8 @@ async fn supervise(
                     deps.spread.set_blocked(deps.feed, true);
                     let (since, reason) = (shared.now(), "given up after repeated internal failures".into());
                     deps.hub.set_feed_state(deps.feed, FeedState::Down { since, reason });
+                    shared.judging.blame(Cause::Internal);
+                    shared.judging.look_now(&shared);
                     life.send_replace(Life::Failed);
                     return;
                 }
@@ -209,9 +219,21 @@ impl SessionHandle {
         self.shared.gauge.phases()
     }
 
+    /// How current the data of each segment are of which something is subscribed.
+    pub fn segments(&self) -> Vec<SegmentStatus> {
+        freshness::judging::shown(&self.shared)
+    }
+
     /// The instruments that this session has subscribed at the broker: confirmed, and perhaps no longer wanted.
     pub fn instruments(&self) -> Vec<InstrumentId> {
         self.shared.carried()
+    }
+
+    /// When data of each subscribed instrument last came. Asks the feed task, which answers between frames.
+    pub async fn last_received(&self) -> Vec<(InstrumentId, Option<UnixNanos>)> {
+        let known = self.shared.plane().last_received().await.unwrap_or_default();
+        let known: HashMap<_, _> = known.into_iter().collect();
+        self.shared.carried().into_iter().map(|id| (id, known.get(&id).copied())).collect()
     }
 
     /// The session's name: the account's, or with a slash and a number that of a further app key of it.

@@ -1,12 +1,14 @@
 //! `[session]` of the configuration, with its defaults.
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
 use crate::market::TimeOfDay;
+use crate::session::freshness::Patience;
 use crate::session::slot::{Limits, Policy};
 use crate::token::expiry::{CutOff, Opaque, Rules};
 
@@ -43,6 +45,10 @@ pub struct Settings {
     pub stable_after_ms: u64,
     /// Without a tick for this long, while some are due, the feed counts as mute; 0: never.
     pub tick_idle_timeout_ms: u64,
+    /// Without data of a market segment for this long, while it trades, its data count as delayed; 0: never.
+    pub delayed_after_ms: u64,
+    /// File of single days on which exchanges keep other hours; empty: none.
+    pub calendar_file: PathBuf,
     /// How long a subscription is kept after its last consumer left.
     pub unsubscribe_linger_ms: u64,
     /// How long a login may take.
@@ -74,6 +80,8 @@ impl Default for Settings {
             backoff_ceiling_ms: 30_000,
             stable_after_ms: 30_000,
             tick_idle_timeout_ms: 30_000,
+            delayed_after_ms: 5_000,
+            calendar_file: PathBuf::new(),
             unsubscribe_linger_ms: 5_000,
             login_timeout_ms: 60_000,
             request_timeout_ms: 20_000,
@@ -105,6 +113,14 @@ impl Settings {
                 per_day: self.login_daily_cap,
             },
             on_replaced: self.on_replaced,
+        }
+    }
+
+    /// When silence makes data delayed, and when stale.
+    pub(crate) const fn patience(&self) -> Patience {
+        Patience {
+            delayed_after: Duration::from_millis(self.delayed_after_ms),
+            stale_after: Duration::from_millis(self.tick_idle_timeout_ms),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::market::{
     Calendar, Exchange, InstrumentId, MarketPhase, MarketState, MasterHandle, Segment, Tick,
 };
 use crate::session::feed_task::{PlaneHandle, plane};
+use crate::session::freshness::judging::Judging;
 use crate::session::machine::Generation;
 use crate::session::orders::follow::Follower;
 use crate::session::orders::{InFlight, Marks, OrderSettings};
@@ -78,6 +79,7 @@ pub(crate) struct Shared {
     pub(crate) deps: Deps,
     pub(crate) status: watch::Sender<SessionStatus>,
     pub(crate) gauge: Arc<FeedGauge>,
+    pub(crate) judging: Judging,
     pub(crate) meters: Meters,
     /// Moves when a login brought a token for the interactive product, or a person ended it.
     pub(crate) interactive: watch::Sender<TokenEpoch>,
@@ -100,6 +102,7 @@ impl Shared {
         Self {
             status: watch::Sender::new(SessionStatus::default()),
             gauge: Arc::default(),
+            judging: Judging::new(&deps.account, deps.settings.patience()),
             meters: Meters::new(&deps.account),
             interactive: watch::Sender::new(TokenEpoch(0)),
             carried: Mutex::default(),
@@ -196,8 +199,14 @@ impl Shared {
 pub(crate) struct FeedGauge {
     last_tick: AtomicI64,
     ticks: AtomicU64,
+    /// When the last data of each segment came, by its position.
+    last_data: [AtomicI64; Segment::ALL.len()],
+    /// One bit per segment of which data have come since the feed was opened.
+    flowing: AtomicU32,
     /// One bit per segment of which something is subscribed.
     segments: AtomicU32,
+    /// The same of what was asked for.
+    asked_segments: AtomicU32,
     /// What was asked for of the broker, confirmed or not.
     asked: ArcSwap<HashSet<InstrumentId>>,
     /// What the broker last said of each market.
@@ -207,8 +216,31 @@ pub(crate) struct FeedGauge {
 }
 
 impl FeedGauge {
-    /// Notes received ticks.
-    pub(crate) fn received(&self, ticks: u64, at: UnixNanos) {
+    /// Notes that another feed is open, before it is read: what came by those before proves nothing of it.
+    pub(crate) fn opened(&self) {
+        self.flowing.store(0, Ordering::Relaxed);
+    }
+
+    /// Of a segment: whether anything was asked for, whether data have come since the feed was opened, and
+    /// when the last came.
+    pub(crate) fn of_segment(&self, segment: Segment) -> (bool, bool, Option<UnixNanos>) {
+        let is_in = |bits: &AtomicU32| bits.load(Ordering::Relaxed) & segment_bit(segment) != 0;
+        // The bit first: whoever sees it sees the time too.
+        let flows = self.flowing.load(Ordering::Acquire) & segment_bit(segment) != 0;
+        let nanos = self.last_data[segment.position()].load(Ordering::Relaxed);
+        (is_in(&self.asked_segments), flows, (nanos != 0).then(|| UnixNanos::from_nanos(nanos)))
+    }
+
+    /// Notes received ticks, and the segments they are of.
+    pub(crate) fn received(&self, ticks: u64, at: UnixNanos, segments: u32) {
+        for (position, last) in self.last_data.iter().enumerate() {
+            if segments & 1 << position != 0 {
+                last.store(at.as_nanos(), Ordering::Relaxed);
+            }
+        }
+        if self.flowing.load(Ordering::Relaxed) & segments != segments {
+            self.flowing.fetch_or(segments, Ordering::Release);
+        }
         self.ticks.fetch_add(ticks, Ordering::Relaxed);
         self.last_tick.store(at.as_nanos(), Ordering::Relaxed);
         self.mute_in_a_row.store(0, Ordering::Relaxed);
@@ -242,13 +274,20 @@ impl FeedGauge {
     /// Notes what was asked for. Only its ticks show that what is subscribed flows: a broker may send indices
     /// that nobody asked for on a feed that is mute otherwise.
     pub(crate) fn set_asked(&self, instruments: HashSet<InstrumentId>) {
+        let bits = instruments.iter().fold(0, |bits, instrument| bits | segment_bit(instrument.segment));
+        self.asked_segments.store(bits, Ordering::Relaxed);
         self.asked.store(Arc::new(instruments));
     }
 
-    /// Whether a tick is of something that was asked for.
-    pub(crate) fn any_asked(&self, ticks: &[Tick]) -> bool {
+    /// Adds the segments of ticks that were asked for to `known`. Of each segment only the first is looked up.
+    pub(crate) fn add_asked(&self, ticks: &[Tick], known: &mut u32) {
         let asked = self.asked.load();
-        ticks.iter().any(|tick| tick.body.is_asked_for() && asked.contains(&tick.instrument))
+        for tick in ticks {
+            let bit = segment_bit(tick.instrument.segment);
+            if *known & bit == 0 && tick.body.is_asked_for() && asked.contains(&tick.instrument) {
+                *known |= bit;
+            }
+        }
     }
 
     /// Notes what is subscribed.
@@ -266,9 +305,8 @@ impl FeedGauge {
     }
 }
 
-fn segment_bit(segment: Segment) -> u32 {
-    let position = Segment::ALL.iter().position(|s| *s == segment).unwrap_or_default();
-    1 << position
+const fn segment_bit(segment: Segment) -> u32 {
+    1 << segment.position()
 }
 
 /// Metric handles, made once.

@@ -139,7 +139,7 @@ impl History {
 
     /// Start and end of continuous trading.
     fn session(&self, day: Date) -> Option<(i64, i64)> {
-        let session = Calendar::new().session(self.exchange, day)?;
+        let session = Calendar::installed().session(self.exchange, day)?;
         let midnight = midnight(day).as_secs();
         let at = |minutes: u16| midnight + i64::from(minutes) * MINUTE;
         Some((at(session.open.minutes()), at(session.close.minutes())))

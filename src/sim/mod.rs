@@ -15,15 +15,18 @@ mod history;
 mod instruments;
 mod jwt;
 mod market;
+mod scenario;
 mod server;
 mod sessions;
 mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
+pub mod truth;
 
 pub use accounts::{DemoAccount, DemoKeys};
 pub use market::CaptureError;
+pub use scenario::{Scenario, ScenarioError};
 pub use server::{Error, SimServer, run_alone};
 pub use settings::{AccountKind, Books, Hours, Layout, Prices, RateLimits, Settings, SocketEnd};
 #[cfg(test)]

@@ -159,6 +159,10 @@ pub struct Settings {
     /// Whether a subscription's answer carries the snapshot `listQuotes` on the binary prefix
     /// too. Some servers leave it out there.
     pub list_quotes: bool,
+    /// A file with faults to play, or the name of a built-in one; empty: none.
+    pub scenario: String,
+    /// Where to write what was really sent, a line of JSON each; empty: nowhere.
+    pub truth_file: PathBuf,
 }
 
 impl Default for Settings {
@@ -188,6 +192,8 @@ impl Default for Settings {
             hostlookup: false,
             access_token: String::new(),
             list_quotes: true,
+            scenario: String::new(),
+            truth_file: PathBuf::new(),
         }
     }
 }

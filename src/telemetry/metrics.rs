@@ -11,6 +11,12 @@ pub const FEED_UP: &str = "tickgate_feed_up";
 pub const FEED_RECONNECTS: &str = "tickgate_feed_reconnects_total";
 /// Seconds since the last tick, by `account`.
 pub const FEED_LAST_TICK_AGE: &str = "tickgate_feed_last_tick_age_seconds";
+/// Seconds in which data that somebody wants were stale, by `account` and `reason` (disconnected, mute, token,
+/// login, replaced, internal, stopped).
+pub const FEED_STALE_SECONDS: &str = "tickgate_feed_stale_seconds_total";
+/// 1 for the state that a segment's data are in, by `account`, `segment` and `state` (live, delayed, stale, closed,
+/// connecting); 0 for all while nothing of it is subscribed.
+pub const FEED_STATE: &str = "tickgate_feed_state";
 /// The session that the broker last announced, as its number, by `segment`.
 pub const MARKET_SESSION: &str = "tickgate_market_session";
 /// Ticks decoded from the broker, by `account`.
@@ -37,6 +43,12 @@ pub const FRAMES_SENT: &str = "tickgate_frames_sent_total";
 pub const TICKS_CONFLATED: &str = "tickgate_ticks_conflated_total";
 /// Frames left out because their consumer asked for one per interval.
 pub const TICKS_THROTTLED: &str = "tickgate_ticks_throttled_total";
+/// Frames given to consumers that came back with `since`.
+pub const FRAMES_REPLAYED: &str = "tickgate_frames_replayed_total";
+/// Times that something of what such a consumer had missed was not kept any more.
+pub const REPLAYS_INCOMPLETE: &str = "tickgate_replays_incomplete_total";
+/// Frames about how current data are, for consumers that asked for them, by `kind` (state, heartbeat).
+pub const STATES_TOLD: &str = "tickgate_states_told_total";
 /// Requests below `/api/v1`, by `endpoint` and `outcome`.
 pub const REST_REQUESTS: &str = "tickgate_rest_requests_total";
 /// Consumers connected now.
@@ -47,6 +59,10 @@ pub const CONSUMERS_SLOW: &str = "tickgate_consumers_slow";
 pub const CONSUMERS_CLOSED: &str = "tickgate_consumers_closed_total";
 /// Connections refused before they became consumers, by `reason`.
 pub const CONSUMERS_REFUSED: &str = "tickgate_consumers_refused_total";
+/// Requests to the HTTP port that were refused before anything was done about them, by `reason`.
+pub const HTTP_REFUSED: &str = "tickgate_http_refused_total";
+/// Times that the TLS certificate was read anew, by `outcome` (done, failed).
+pub const TLS_RELOADS: &str = "tickgate_tls_reloads_total";
 /// Broker frame read to bytes handed to the consumer's socket, in seconds.
 pub const TICK_LATENCY: &str = "tickgate_tick_latency_seconds";
 /// Upstream subscriptions by `account` and `state` (wanted, confirmed, rejected).

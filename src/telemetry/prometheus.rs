@@ -75,6 +75,9 @@ fn describe() {
     describe_gauge!(names::FEED_UP, count, "1 while the feed is live.");
     describe_counter!(names::FEED_RECONNECTS, count, "Feed connections that ended.");
     describe_gauge!(names::FEED_LAST_TICK_AGE, Unit::Seconds, "Time since the last tick.");
+    describe_counter!(names::FEED_STALE_SECONDS, Unit::Seconds, "Time in which wanted data were stale.");
+    describe_gauge!(names::FEED_STATE, count, "1 for the state that a segment's data are in.");
+    describe_counter!(names::STATES_TOLD, count, "Frames about how current data are.");
     describe_counter!(names::TICKS_RECEIVED, count, "Ticks decoded from the broker.");
     describe_counter!(names::FRAMES_UNDECODABLE, count, "Broker frames that could not be decoded.");
     describe_counter!(names::MESSAGES_IGNORED, count, "Broker messages of codes that are not read.");
@@ -92,6 +95,8 @@ fn describe() {
     describe_gauge!(names::CONSUMERS_SLOW, count, "Consumers in conflation.");
     describe_counter!(names::CONSUMERS_CLOSED, count, "Consumers' connections that ended.");
     describe_counter!(names::CONSUMERS_REFUSED, count, "Connections refused before they became consumers.");
+    describe_counter!(names::HTTP_REFUSED, count, "HTTP requests refused before anything was done.");
+    describe_counter!(names::TLS_RELOADS, count, "Times that the TLS certificate was read anew.");
     describe_histogram!(
         names::TICK_LATENCY,
         Unit::Seconds,

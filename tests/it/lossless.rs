@@ -64,6 +64,7 @@ impl Rig {
             keys,
             broker: "b".to_owned(),
             clock: Arc::new(SystemClock),
+            tls: None,
         })
         .unwrap();
         Self { gateway, publisher: hub.publisher(FeedId(0)), key, _dir: dir }

@@ -9,6 +9,8 @@ use jiff::civil::Date;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
+use tickgate::clock::Clock as _;
+use tickgate::market::calendar::ist_date;
 use tickgate::market::{Calendar, TimeOfDay};
 use tickgate::sim::{Hours, Settings as SimSettings, SocketEnd};
 use tickgate::token::Product;
@@ -30,19 +32,23 @@ async fn live(running: &Running) {
     until("a live feed", || running.session.status().feed.state == "live").await;
 }
 
-/// One night before the trading day `day`; the clock shows the evening before.
+/// One night before the trading day `day`; the clock shows the evening of the trading day before.
 async fn night(outside: &Outside, running: &mut Running, day: Date, moment: i64, random: &mut SmallRng) {
+    let is_one_night = day.yesterday().is_ok_and(|date| date == ist_date(outside.clock.now()));
     let before = outside.logins().await;
     let cut = at(day, "03:00:00");
     let drop = json!({"clean": random.random::<bool>()});
     let forgets = random.random::<bool>();
     let dropped_at = tickgate::clock::UnixNanos::from_secs(cut.as_secs() + moment);
     if moment < 0 {
+        let generation = running.session.status().feed.generation;
         outside.clock.set(dropped_at);
         outside.tell("drop", drop.clone()).await;
-        // Back with the token it has, while that is good. The clock runs on meanwhile: only where
-        // even a busy machine gets there before the cut-off.
-        if moment <= -300 {
+        // Back with the token it has, while that is good: after a weekend other cut-offs have passed
+        // already. The clock runs on meanwhile: only where even a busy machine gets there before the
+        // cut-off.
+        if moment <= -300 && is_one_night {
+            until("another feed", || running.session.status().feed.generation > generation).await;
             live(running).await;
         }
     }

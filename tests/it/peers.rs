@@ -2,6 +2,7 @@
 //! the tests themselves; without the interpreter a test says loudly that it was skipped,
 //! and with `CI=true` a missing default interpreter is a failure.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -38,10 +39,52 @@ pub(crate) fn find_python(low: u32, high: u32) -> Option<PathBuf> {
     candidates.into_iter().find(|path| python_in(path, low, high))
 }
 
+/// Where everything is installed, and who may do so: one test at a time, in whatever process.
+fn installing() -> (PathBuf, File) {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target has a tmp below it");
+    let home = target.join("peers");
+    std::fs::create_dir_all(&home).expect("target is writable");
+    let turn = File::create(home.join("installing.lock")).expect("target is writable");
+    turn.lock().expect("files can be locked");
+    (home, turn)
+}
+
+/// Runs a command that must succeed.
+fn must(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Node's packages, made once; `None` without Node.
+pub(crate) fn node_modules() -> Option<PathBuf> {
+    let runs =
+        |program: &str| Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success());
+    if !runs("node") || !runs("npm") {
+        return None;
+    }
+    let (home, _turn) = installing();
+    let dir = home.join("node");
+    let pins = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/node");
+    let read = |name: &str| std::fs::read_to_string(pins.join(name)).expect("the pins are in the repository");
+    let (package, wanted) = (read("package.json"), read("package-lock.json"));
+    let (marker, modules) = (dir.join("installed.txt"), dir.join("node_modules"));
+    if std::fs::read_to_string(&marker).is_ok_and(|have| have == wanted) {
+        return Some(modules);
+    }
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir_all(&dir).expect("target is writable");
+    for (name, text) in [("package.json", package), ("package-lock.json", wanted.clone())] {
+        std::fs::write(dir.join(name), text).expect("target is writable");
+    }
+    must(Command::new("npm").args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]).current_dir(&dir));
+    std::fs::write(&marker, wanted).expect("target is writable");
+    Some(modules)
+}
+
 /// A virtual environment with exactly the pinned packages, made once.
 pub(crate) fn environment(python: &Path, name: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target has a tmp below it");
-    let dir = target.join("peers").join(name);
+    let (home, _turn) = installing();
+    let dir = home.join(name);
     let pins = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers").join(format!("{name}.txt"));
     let wanted = std::fs::read_to_string(&pins).expect("the pins are in the repository");
     let marker = dir.join("installed.txt");
@@ -50,14 +93,12 @@ pub(crate) fn environment(python: &Path, name: &str) -> PathBuf {
         return interpreter;
     }
     let _ = std::fs::remove_dir_all(&dir);
-    let run = |command: &mut Command| {
-        let output = command.output().expect("the interpreter runs");
-        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    run(Command::new(python).args(["-m", "venv"]).arg(&dir));
-    run(Command::new(&interpreter)
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"])
-        .arg(&pins));
+    must(Command::new(python).args(["-m", "venv"]).arg(&dir));
+    must(
+        Command::new(&interpreter)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"])
+            .arg(&pins),
+    );
     std::fs::write(&marker, wanted).expect("target is writable");
     interpreter
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tickgate::broker::Broker as _;
 use tickgate::broker::xts::{AppKey, Credentials, Settings as XtsSettings, XtsBroker};
 use tickgate::clock::{Clock, SystemClock, UnixNanos};
-use tickgate::hub::{Encoding, FeedId, Hub, ShardQueue, TopicKey};
+use tickgate::hub::{Encoding, FeedId, Hub, ShardEvent, ShardQueue, TopicKey};
 use tickgate::market::{Calendar, Exchange, InstrumentId, MasterHandle, Segment};
 use tickgate::protocol::Mode;
 use tickgate::secret::Secret;
@@ -228,6 +228,20 @@ impl Running {
             self.session.status().feed.last_tick_at.is_some_and(|at| at > since)
         })
         .await;
+    }
+
+    /// The last prices in the frames that came since this was last asked, as they are spelled.
+    pub(crate) fn prices(&mut self) -> Vec<String> {
+        let mut found = Vec::new();
+        while let Some(event) = self.shard.try_recv() {
+            let ShardEvent::Batch(batch) = event else { continue };
+            for entry in &batch.entries {
+                let frame = String::from_utf8_lossy(batch.frame(entry));
+                let Some((_, rest)) = frame.split_once("\"ltp\":") else { continue };
+                found.push(rest.chars().take_while(|c| !matches!(c, ',' | '}')).collect());
+            }
+        }
+        found
     }
 
     /// Ends it as an orderly process does.

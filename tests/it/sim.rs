@@ -3,6 +3,7 @@
 mod interactive;
 mod nights;
 mod orders;
+mod polling;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -98,7 +98,7 @@ impl Link {
             .map_err(|error| handshake_error(error, path_key))?;
         Ok(Self {
             socket,
-            heartbeat: Heartbeat::new(),
+            heartbeat: Heartbeat::new(settings.engine_io),
             outbox: VecDeque::new(),
             is_flushed: true,
             frames_since_heartbeat: 0,
@@ -258,15 +258,16 @@ struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// With the library's defaults, until the open packet brings the server's figures.
-    fn new() -> Self {
+    /// With the library's defaults, until the open packet brings the server's figures. A server
+    /// of revision 4 ends the connection of a client that pings.
+    fn new(engine_io: u8) -> Self {
         Self {
             timer: Box::pin(sleep(MAX_PING_PERIOD)),
             period: MAX_PING_PERIOD,
             longest_silence: Duration::from_secs(85),
             has_heard: false,
             last_heard: Instant::now(),
-            is_ours: true,
+            is_ours: engine_io == 3,
         }
     }
 

@@ -6,4 +6,5 @@ pub(crate) mod outbox;
 mod queue;
 pub(crate) mod reader;
 pub(crate) mod terms;
+pub(crate) mod tls;
 pub(crate) mod wire;

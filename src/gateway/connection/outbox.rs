@@ -74,11 +74,12 @@ enum Segment {
     Run(Run),
 }
 
-/// The kinds of control frame; an unsent pong gives way to a newer one.
+/// The kinds of control frame, and what goes their way; an unsent one gives way to a newer one of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Control {
     Ping,
     Pong,
+    Heartbeat,
     Close,
 }
 
@@ -243,6 +244,11 @@ impl Outbox {
         self.push_control(Control::Pong, frame);
     }
 
+    /// Queues a heartbeat, at the next frame boundary. Of several that could not be sent yet only the newest is.
+    pub(crate) fn heartbeat(&mut self, frame: &[u8]) {
+        self.push_control(Control::Heartbeat, frame);
+    }
+
     /// Queues a close frame behind the frame that is begun, and drops everything else.
     pub(crate) fn close(&mut self, frame: &[u8]) {
         self.queue.drop_whole();
@@ -362,8 +368,8 @@ impl Outbox {
 
     /// What waits, in the order it must leave: the rest of a begun frame, control frames, the
     /// queue. Only as many control frames as there are places.
-    fn own_slices(&self) -> ([&[u8]; 6], usize) {
-        let mut slices: [&[u8]; 6] = [&[]; 6];
+    fn own_slices(&self) -> ([&[u8]; 7], usize) {
+        let mut slices: [&[u8]; 7] = [&[]; 7];
         let (mut count, mut skip) = (0, self.control_sent);
         let mut push = |slice| {
             slices[count] = slice;
@@ -372,7 +378,7 @@ impl Outbox {
         if !self.queue.torn().is_empty() {
             push(self.queue.torn());
         }
-        // There is at most one ping, pong and close each, and one more that is half sent.
+        // There is at most one ping, pong, heartbeat and close each, and one more that is half sent.
         for (_, frame) in &self.control {
             push(&frame[std::mem::take(&mut skip)..]);
         }

@@ -2,8 +2,11 @@
 //! Not readiness; who waits for a socket is the shard.
 
 use std::io::{self, IoSlice};
+use std::task::Waker;
 
 use tokio::net::TcpStream;
+
+use crate::gateway::connection::tls::TlsSocket;
 
 /// The most slices of one [`Wire::write_vectored`]. More of them cost more than copying.
 pub(crate) const MAX_SLICES: usize = 64;
@@ -23,32 +26,70 @@ pub(crate) trait Wire {
 pub(crate) enum Transport {
     /// TCP as it is.
     Plain(TcpStream),
+    /// Encrypted. Boxed: the plain ones stay small.
+    Tls(Box<TlsSocket>),
 }
 
 impl Transport {
     /// The socket underneath.
     pub(crate) fn socket(&self) -> &TcpStream {
-        let Self::Plain(socket) = self;
-        socket
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(tls) => &tls.socket,
+        }
     }
 
     /// The socket underneath, for shutting it down.
     pub(crate) fn socket_mut(&mut self) -> &mut TcpStream {
-        let Self::Plain(socket) = self;
-        socket
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(tls) => &mut tls.socket,
+        }
+    }
+
+    /// Who is to be woken when what was written, and has not left, can. A plain socket keeps nothing.
+    pub(crate) fn wake(&mut self, waker: &Waker) {
+        if let Self::Tls(tls) = self {
+            tls.wake(waker);
+        }
+    }
+
+    /// Sends what was written and has not left.
+    pub(crate) fn push(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(tls) => tls.push().map(drop),
+        }
+    }
+
+    /// Makes an end of writing; whether everything has left.
+    pub(crate) fn finish(&mut self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Tls(tls) => tls.finish(),
+        }
     }
 }
 
 impl Wire for Transport {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.socket().try_read(into)
+        match self {
+            Self::Plain(socket) => socket.try_read(into),
+            Self::Tls(tls) => tls.read(into),
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket().try_write(bytes)
+        match self {
+            Self::Plain(socket) => socket.try_write(bytes),
+            Self::Tls(tls) => tls.write(bytes),
+        }
     }
 
     fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.socket().try_write_vectored(slices)
+        match self {
+            Self::Plain(socket) => socket.try_write_vectored(slices),
+            Self::Tls(tls) => tls.write_vectored(slices),
+        }
     }
 }

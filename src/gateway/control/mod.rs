@@ -8,12 +8,15 @@ use futures::future::BoxFuture;
 pub use desk::{Desk, DeskError, Placer};
 
 use crate::clock::UnixNanos;
-use crate::market::{Exchange, MarketPhase, MarketState};
+use crate::market::{Exchange, MarketPhase, MarketState, Segment};
 
 /// The control plane as the HTTP port sees it.
 pub trait Control: Send + Sync + 'static {
     /// How everything is now. Answers at once, from what is at hand.
     fn status(&self) -> Status;
+
+    /// Every instrument that is subscribed at a broker, and when its last data came.
+    fn instruments(&self) -> BoxFuture<'_, Vec<InstrumentStatus>>;
 
     /// Asks every actor whether it still answers; `Err` says which does not. The caller sets
     /// the deadline.
@@ -206,6 +209,36 @@ pub struct FeedStatus {
     pub rejected: usize,
     /// Why it is not live, if it is not.
     pub reason: Option<String>,
+    /// The segments of which something is subscribed.
+    pub segments: Vec<SegmentStatus>,
+}
+
+/// One instrument that a feed carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstrumentStatus {
+    /// The session that carries it.
+    pub account: String,
+    /// As `NSE:RELIANCE`.
+    pub name: String,
+    /// As its segment's, there.
+    pub state: &'static str,
+    /// When its last data came, if ever.
+    pub last_data_at: Option<UnixNanos>,
+}
+
+/// How current the data of one segment are that a feed carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentStatus {
+    /// Which.
+    pub segment: Segment,
+    /// `connecting`, `live`, `delayed`, `stale` or `closed`.
+    pub state: &'static str,
+    /// Since when.
+    pub since: UnixNanos,
+    /// Why; may be empty.
+    pub reason: String,
+    /// When its last data came, if ever.
+    pub last_data_at: Option<UnixNanos>,
 }
 
 /// The instrument master.

@@ -4,6 +4,7 @@ mod admin;
 mod answer;
 mod guard;
 mod health;
+mod instruments;
 mod openalgo;
 mod status;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use actix_web::dev::{Extensions, ServerHandle};
 use actix_web::middleware::{NormalizePath, from_fn};
 use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, Route, web};
+use rustls::ServerConfig;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -61,6 +63,8 @@ pub struct Deps {
     pub settings: Settings,
     /// Wall-clock time.
     pub clock: Arc<dyn Clock>,
+    /// How the port does TLS; `None`: not at all.
+    pub tls: Option<ServerConfig>,
 }
 
 impl fmt::Debug for Deps {
@@ -119,6 +123,7 @@ pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
         rules: HostRules::new(&addr.ip().to_string(), &settings.allowed_hosts, &settings.allowed_origins),
         started: Instant::now(),
     });
+    let tls = deps.tls;
     let server = HttpServer::new(move || {
         App::new()
             .app_data(shared.clone())
@@ -129,6 +134,7 @@ pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
             .service(get("/healthz", || web::to(health::healthz)))
             .service(get("/readyz", || web::to(health::readyz)))
             .service(get("/v1/status", || web::to(status::status)))
+            .service(get("/v1/status/instruments", || web::to(instruments::instruments)))
             .service(get("/metrics", || web::to(status::metrics)))
             .service(
                 web::resource("/v1/admin/keys")
@@ -157,9 +163,12 @@ pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
     .client_request_timeout(REQUEST_TIMEOUT)
     .on_connect(without_delay)
     .disable_signals()
-    .shutdown_timeout(2)
-    .listen(listener)?
-    .run();
+    .shutdown_timeout(2);
+    let server = match tls {
+        None => server.listen(listener)?,
+        Some(tls) => server.listen_rustls_0_23(listener, tls)?,
+    };
+    let server = server.run();
     Ok(HttpHandle { addr, server: server.handle(), serving: tokio::spawn(server), upkeep })
 }
 

@@ -87,6 +87,16 @@ struct Feed<'a> {
     reconnects: u64,
     reason: Option<&'a str>,
     subscriptions: Subscriptions,
+    /// By the exchange; only those of which something is subscribed.
+    segments: BTreeMap<&'static str, Segment<'a>>,
+}
+
+#[derive(Serialize)]
+struct Segment<'a> {
+    state: &'static str,
+    since: String,
+    reason: &'a str,
+    last_tick_age_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -189,6 +199,19 @@ impl<'a> Feed<'a> {
                 confirmed: feed.confirmed,
                 rejected: feed.rejected,
             },
+            segments: feed
+                .segments
+                .iter()
+                .map(|s| {
+                    let segment = Segment {
+                        state: s.state,
+                        since: s.since.in_india(),
+                        reason: &s.reason,
+                        last_tick_age_ms: s.last_data_at.map(|at| now.since(at).as_millis() as u64),
+                    };
+                    (s.segment.exchange().as_str(), segment)
+                })
+                .collect(),
         }
     }
 }

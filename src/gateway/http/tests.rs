@@ -15,8 +15,8 @@ use super::*;
 use crate::clock::{SystemClock, UnixNanos};
 use crate::gateway::auth::{Scope, Scopes};
 use crate::gateway::control::{
-    AccountStatus, ConsumerCount, FeedStatus, MarketSession, MasterStatus, Product, Refused, Rotation,
-    Status, TokenStatus,
+    AccountStatus, ConsumerCount, FeedStatus, InstrumentStatus, MarketSession, MasterStatus, Product,
+    Refused, Rotation, SegmentStatus, Status, TokenStatus,
 };
 use crate::market::{Exchange, MarketPhase, MarketState, Segment};
 use crate::protocol::openalgo::rest::fixtures;
@@ -42,6 +42,17 @@ struct Fake {
 impl Control for Fake {
     fn status(&self) -> Status {
         self.status.lock().unwrap().clone()
+    }
+
+    fn instruments(&self) -> BoxFuture<'_, Vec<InstrumentStatus>> {
+        let row = |name: &str, ago: Option<u64>| InstrumentStatus {
+            account: "default".to_owned(),
+            name: name.to_owned(),
+            state: "live",
+            last_data_at: ago.map(|ms| NOW.minus(Duration::from_millis(ms))),
+        };
+        let rows = vec![row("NSE:A", Some(5)), row("NSE:B", Some(700)), row("NSE:C", None)];
+        futures::future::ready(rows).boxed()
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), String>> {
@@ -149,6 +160,13 @@ fn live() -> Status {
                 confirmed: 4,
                 rejected: 1,
                 reason: None,
+                segments: vec![SegmentStatus {
+                    segment: Segment::NseCash,
+                    state: "live",
+                    since: NOW.minus(Duration::from_mins(1)),
+                    reason: String::new(),
+                    last_data_at: Some(NOW.minus(Duration::from_millis(300))),
+                }],
             },
             instruments: vec!["NSE:RELIANCE".to_owned()],
             more: Vec::new(),
@@ -222,6 +240,7 @@ impl Port {
             audit: audit.clone(),
             prometheus: Prometheus::install().unwrap(),
             settings,
+            tls: None,
             clock,
         };
         let server = start(TcpListener::bind("127.0.0.1:0").unwrap(), deps).unwrap();
@@ -395,6 +414,21 @@ async fn pages_show_every_account() {
 }
 
 #[actix_web::test]
+async fn instruments_without_data_come_first_and_no_more_than_asked_for() {
+    let port = Port::open();
+    let row = |name: &str, age: Option<u64>| json!({"account": "default", "instrument": name, "state": "live", "last_tick_age_ms": age});
+    let page = port.get("/v1/status/instruments").await.json();
+    let rows = [row("NSE:C", None), row("NSE:B", Some(700)), row("NSE:A", Some(5))];
+    assert_eq!(page, json!({"count": 3, "instruments": rows}));
+    let page = port.get("/v1/status/instruments?limit=1").await.json();
+    assert_eq!(page, json!({"count": 3, "instruments": rows[..1]}));
+    for wrong in ["limit=x", "limit=-1", "last=1"] {
+        assert_eq!(port.get(&format!("/v1/status/instruments?{wrong}")).await.status, 400, "{wrong}");
+    }
+    port.close().await;
+}
+
+#[actix_web::test]
 async fn the_status_has_the_agreed_shape() {
     let port = Port::open();
     let got = port.get("/v1/status").await;
@@ -437,7 +471,9 @@ async fn the_status_has_the_agreed_shape() {
                 "feed": {
                     "state": "live", "since": "2026-02-10T10:14:30.000+05:30", "generation": 3,
                     "last_tick_age_ms": 250, "reconnects": 2, "reason": null,
-                    "subscriptions": {"wanted": 5, "confirmed": 4, "rejected": 1}
+                    "subscriptions": {"wanted": 5, "confirmed": 4, "rejected": 1},
+                    "segments": {"NSE": {"state": "live", "since": "2026-02-10T10:14:30.000+05:30",
+                        "reason": "", "last_tick_age_ms": 300}}
                 },
                 "sessions": null
             }},
@@ -465,7 +501,7 @@ async fn from_elsewhere_status_and_metrics_need_a_key() {
     let key = port.key("reader", &[Scope::Feed]).await;
     // A public name, or the mark of a reverse proxy: the request does not come from this machine.
     for header in [("host", "feed.example.com"), ("x-forwarded-for", "203.0.113.5")] {
-        for path in ["/v1/status", "/metrics"] {
+        for path in ["/v1/status", "/v1/status/instruments", "/metrics"] {
             let got = port.send(Method::GET, path, &[header], "").await;
             assert_eq!(got.code(), (401, "UNAUTHORIZED".to_owned()), "{header:?} {path}");
             let bearer = format!("Bearer {key}");

@@ -8,12 +8,13 @@ use serde_json::value::RawValue;
 use crate::gateway::auth::Scope;
 use crate::gateway::shard::Shard;
 use crate::gateway::shard::consumer::{Phase, Waiting};
+use crate::gateway::shard::resuming::Resuming;
 use crate::hub::{Encoding, Part, TopicId, TopicKey};
 use crate::market::master::Master;
 use crate::market::{Exchange, InstrumentId};
 use crate::protocol::openalgo::command::{self, Command, Name};
 use crate::protocol::openalgo::frames::{self, Outcome};
-use crate::protocol::openalgo::options::{Delivery, Granted, Wishes};
+use crate::protocol::openalgo::options::{Delivery, Granted, Since, Wishes};
 use crate::protocol::{Mode, websocket};
 
 impl Shard<'_> {
@@ -162,7 +163,9 @@ impl Shard<'_> {
             member.encoding = if seq { Encoding::JsonSeq } else { Encoding::Json };
         }
         let seq = member.encoding != Encoding::Json;
-        wishes.map(|_| Granted { conflated, seq, state: false })
+        let state = wished.state == Some(true);
+        self.set_tells_state(slot, state);
+        wishes.map(|_| Granted { conflated, seq, state })
     }
 
     fn subscribe(
@@ -170,17 +173,21 @@ impl Shard<'_> {
         slot: u32,
         master: Option<&Master>,
         names: &[Name<'_>],
-        (mode, delivery, since): (Mode, Option<Delivery>, bool),
+        (mode, delivery, since): (Mode, Option<Delivery>, Option<Since>),
         request_id: Option<&RawValue>,
     ) {
         let env = self.env;
         let mut taken = Vec::new();
+        let mut resuming = since.map(|since| Resuming::new(env, since));
         let outcomes: Vec<_> = names
             .iter()
             .map(|name| {
                 let error = match self.subscribe_one(slot, master, name, (mode, delivery)) {
                     Ok(topic) => {
                         taken.extend(topic);
+                        if let Some(resuming) = &mut resuming {
+                            resuming.look_up(&env.hub, name, topic, mode);
+                        }
                         None
                     }
                     Err(message) => Some(message),
@@ -189,9 +196,15 @@ impl Shard<'_> {
             })
             .collect();
         self.answer(slot, |out| {
-            frames::subscribe_ack(&outcomes, (mode, since), &env.broker, request_id, out);
+            let resumed = resuming.as_ref().map(Resuming::resumed);
+            frames::subscribe_ack(&outcomes, (mode, resumed), &env.broker, request_id, out);
         });
         self.introduce(slot, &taken);
+        self.tell_new(slot, &taken);
+        if let Some(resuming) = resuming {
+            let resumed = self.give_missed(slot, resuming);
+            taken.retain(|topic| !resumed.contains(topic));
+        }
         self.fanout.snapshot(slot, &taken);
     }
 

@@ -14,6 +14,7 @@ use crate::gateway::handshake::Full;
 use crate::gateway::listener::Admitted;
 use crate::gateway::settings::Settings;
 use crate::gateway::shard::ready::Flag;
+use crate::gateway::shard::telling::Untold;
 use crate::hub::TopicId;
 
 /// How far a connection has come.
@@ -45,6 +46,8 @@ pub(crate) enum Overdue {
     Close,
     /// A ping is due.
     Ping,
+    /// A heartbeat is due.
+    Heartbeat,
     /// Its frames may be read again.
     Allowance,
     /// A subscription has waited long enough for the instrument list.
@@ -93,6 +96,11 @@ pub(crate) struct Consumer {
     pub(crate) orders: bool,
     /// Topics of which it is to be told, as far as it still holds them, when it takes its answers.
     pub(crate) unintroduced: BTreeSet<TopicId>,
+    /// It wants to be told how current its instruments are.
+    pub(crate) tells_state: bool,
+    /// What it is yet to be told of that, if it wants to be.
+    pub(crate) untold: Option<Box<Untold>>,
+    pub(crate) heartbeat_due: Option<Instant>,
     /// It was not read because of [`Self::is_paused`].
     pub(crate) unread: bool,
     /// Since when its phase lasts.
@@ -132,6 +140,9 @@ impl Consumer {
             waker: Waker::from(Arc::clone(flag)),
             orders: false,
             unintroduced: BTreeSet::new(),
+            tells_state: false,
+            untold: None,
+            heartbeat_due: None,
             unread: false,
             since: now,
             alive_at: now,
@@ -179,6 +190,7 @@ impl Consumer {
     pub(crate) fn closing(&mut self, settings: &Settings, now: Instant) {
         self.phase = Phase::Closing { until: now + settings.close_timeout(), finished: false };
         self.waiting = None;
+        self.untold = None;
         self.unread = false;
     }
 
@@ -224,6 +236,7 @@ impl Consumer {
             }
         };
         consider(self.ping_due);
+        consider(self.heartbeat_due);
         consider(self.unanswered_ping().map(|at| at + settings.ping_timeout()));
         consider((self.allowance == 0).then(|| self.allowance_from + WINDOW));
         let head = self.waiting.as_ref().and_then(|w| w.frames.front());
@@ -245,6 +258,9 @@ impl Consumer {
         }
         if self.ping_due.is_some_and(|at| now >= at) {
             return Some(Overdue::Ping);
+        }
+        if self.heartbeat_due.is_some_and(|at| now >= at) {
+            return Some(Overdue::Heartbeat);
         }
         if self.allowance == 0 && now >= self.allowance_from + WINDOW {
             self.refill(settings, now);

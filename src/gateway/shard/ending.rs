@@ -104,6 +104,7 @@ impl Shard<'_> {
                     member.state.pinged(settings, now);
                 }
             }
+            Overdue::Heartbeat => self.send_heartbeat(slot),
             Overdue::Allowance => self.resume(slot),
             Overdue::Waiting => self.process_waiting(slot),
         }

@@ -14,7 +14,7 @@ use crate::gateway::connection::terms::Terms;
 use crate::gateway::connection::wire::Wire;
 use crate::gateway::shard::owed::Owed;
 use crate::gateway::shard::pacing::Pace;
-use crate::gateway::shard::topics::Topics;
+use crate::gateway::shard::topics::{Holders, Topics};
 use crate::gateway::shard::turn::{Run, Runs, Turn};
 use crate::hub::{Batch, Encoding, Hub, NoRoom, ShardId, TopicId, TopicKey};
 
@@ -331,17 +331,27 @@ impl<W: Wire, S> Fanout<W, S> {
                 }
                 let start = base + entry.offset;
                 let run = Run { start, end: start + entry.len };
-                let Some(holders) = self.topics.renew(entry.topic, run) else { continue };
-                for &slot in holders.plain {
-                    self.runs.append(slot, start, entry.len);
+                let Some(mut holders) = self.topics.renew(entry.topic, run) else { continue };
+                if !holders.joining.is_empty() && holders.pass_over(batch.source, entry.sequence) {
+                    for &slot in holders.plain.iter().filter(|slot| !holders.has_had(**slot)) {
+                        self.runs.append(slot, start, entry.len);
+                    }
+                } else {
+                    for &slot in holders.plain {
+                        self.runs.append(slot, start, entry.len);
+                    }
                 }
-                for paced in holders.paced {
+                let Holders { paced, joining, due, .. } = holders;
+                for paced in paced {
+                    if joining.iter().any(|joining| joining.slot == paced.slot) {
+                        continue;
+                    }
                     match paced.offer(self.now) {
                         Pace::Send { instead } => {
                             self.runs.append(paced.slot, start, entry.len);
                             self.sending.counts.throttled += u64::from(instead);
                         }
-                        Pace::Hold => holders.due.arm(entry.topic, paced),
+                        Pace::Hold => due.arm(entry.topic, paced),
                         Pace::Replace => self.sending.counts.throttled += 1,
                     }
                 }

@@ -1,7 +1,7 @@
 //! One shard: a thread that owns its share of the consumers, their sockets included. Reads
 //! what they say, gives them what the hub publishes. Here is the event loop; the parts are in
 //! `reading`, `writing`, `ending`, `commands` (the protocol's meaning), `introducing`,
-//! `renaming` and `fanout`.
+//! `renaming`, `resuming` and `fanout`.
 //!
 //! One poll loop instead of a task per connection: the sockets' wakers put a connection on a
 //! list ([`ready`]), so an idle consumer costs no task, no buffer and no lock.
@@ -19,17 +19,21 @@ mod pacing;
 mod reading;
 mod ready;
 mod renaming;
+mod resuming;
 mod stats;
+mod telling;
 mod timers;
 mod topics;
 pub(crate) mod turn;
 mod writing;
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use rustls::ServerConnection;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -37,6 +41,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::clock::{Clock, UnixNanos};
 use crate::gateway::auth::ConsumerKeys;
+use crate::gateway::connection::tls::TlsSocket;
 use crate::gateway::connection::wire::Transport;
 use crate::gateway::handshake::Full;
 use crate::gateway::listener::Admitted;
@@ -84,10 +89,14 @@ pub(crate) enum Order {
     Accept {
         /// Non-blocking.
         socket: std::net::TcpStream,
+        /// The handshake is done.
+        tls: Option<Box<ServerConnection>>,
         peer: SocketAddr,
         /// There is no room; say so.
         full: Option<Full>,
         admitted: Admitted,
+        /// When the connection was made.
+        since: Instant,
     },
     /// Close every connection, and end when they have, or at this time.
     Stop(Instant),
@@ -159,6 +168,8 @@ struct Shard<'a> {
     scratch: Vec<u8>,
     flags: Vec<Arc<Flag>>,
     batches: Vec<Arc<Batch>>,
+    /// Connections that are to be told of states.
+    telling: VecDeque<u32>,
     /// The time of this turn.
     now: Instant,
     /// Not before this are batches delivered.
@@ -188,6 +199,7 @@ impl<'a> Shard<'a> {
             scratch: vec![0; READ_BYTES],
             flags: Vec::new(),
             batches: Vec::new(),
+            telling: VecDeque::new(),
             now,
             next_flush: now,
             next_id: 0,
@@ -253,6 +265,7 @@ impl<'a> Shard<'a> {
             self.look_at_master();
             self.serve_ready();
             self.serve_timers();
+            self.tell_states();
             self.fanout.send_due();
             self.settle();
             let waiting = self.fanout.waiting_bytes();
@@ -272,7 +285,12 @@ impl<'a> Shard<'a> {
         const LONG: Duration = Duration::from_hours(1);
         let flush = (!flushing).then_some(self.next_flush);
         let due = self.fanout.next_due();
-        [flush, due, self.timers.next(), self.stop_at].into_iter().flatten().min().unwrap_or(self.now + LONG)
+        let telling = (!self.telling.is_empty()).then_some(self.now);
+        [flush, due, telling, self.timers.next(), self.stop_at]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(self.now + LONG)
     }
 
     /// Handles events up to a bound; whether more may wait.
@@ -303,8 +321,9 @@ impl<'a> Shard<'a> {
                 self.on_rejected(instrument, part, &message);
             }
             Some(ShardEvent::Order(update)) => self.on_order_update(&update),
-            // Consumers are told of a feed's state only if they ask for it.
-            Some(ShardEvent::FeedState(..) | ShardEvent::Batch(_)) | None => {}
+            Some(ShardEvent::Standing(feed, segment)) => self.on_standing(feed, segment),
+            Some(ShardEvent::Moved(instruments)) => self.on_moved(&instruments),
+            Some(ShardEvent::Batch(_)) | None => {}
         }
         full
     }
@@ -332,9 +351,9 @@ impl<'a> Shard<'a> {
 
     fn on_order(&mut self, order: Order) {
         match order {
-            Order::Accept { socket, peer, full, admitted } => {
+            Order::Accept { socket, tls, peer, full, admitted, since } => {
                 if self.stop_at.is_none()
-                    && let Err(error) = self.accept(socket, peer, full, admitted)
+                    && let Err(error) = self.accept((socket, tls), (peer, since), full, admitted)
                 {
                     tracing::warn!(%error, %peer, "a connection could not be taken over");
                 }
@@ -356,8 +375,8 @@ impl<'a> Shard<'a> {
 
     fn accept(
         &mut self,
-        socket: std::net::TcpStream,
-        peer: SocketAddr,
+        (socket, tls): (std::net::TcpStream, Option<Box<ServerConnection>>),
+        (peer, since): (SocketAddr, Instant),
         full: Option<Full>,
         admitted: Admitted,
     ) -> io::Result<()> {
@@ -365,10 +384,17 @@ impl<'a> Shard<'a> {
         let socket = TcpStream::from_std(socket)?;
         let id = self.next_id;
         self.next_id += 1;
-        let (ready, settings, now) = (&self.ready, &self.env.settings, self.now);
-        let slot = self.fanout.insert(Transport::Plain(socket), |slot| {
-            Consumer::new(&Flag::new(slot, id, ready), peer, full, admitted, settings, now)
+        let (ready, settings) = (&self.ready, &self.env.settings);
+        let wire = match tls {
+            None => Transport::Plain(socket),
+            Some(session) => Transport::Tls(Box::new(TlsSocket::new(socket, session))),
+        };
+        let slot = self.fanout.insert(wire, |slot| {
+            Consumer::new(&Flag::new(slot, id, ready), peer, full, admitted, settings, since)
         });
+        if let Some(member) = self.fanout.get_mut(slot) {
+            member.wire.wake(&member.state.waker);
+        }
         self.read(slot);
         self.arm(slot);
         Ok(())

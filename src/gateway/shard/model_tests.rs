@@ -118,7 +118,7 @@ fn batch(frames: &[(TopicId, u32, usize)], only: Option<ShardId>) -> Arc<Batch> 
         let offset = batch.bytes.len() as u32;
         websocket::text_frame(&mut batch.bytes, |out| out.extend_from_slice(&payload(topic.0, value, pad)));
         let len = batch.bytes.len() as u32 - offset;
-        batch.entries.push(Entry { topic, offset, len, only });
+        batch.entries.push(Entry { topic, offset, len, only, sequence: 0 });
     }
     Arc::new(batch)
 }

@@ -69,6 +69,7 @@ impl Shard<'_> {
         }
         for (slot, topics) in taken {
             self.introduce(slot, &topics);
+            self.tell_new(slot, &topics);
             self.fanout.snapshot(slot, &topics);
             self.flush(slot);
         }

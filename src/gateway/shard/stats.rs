@@ -9,8 +9,8 @@ use crate::gateway::connection::outbox::Counts;
 use crate::hub::Encoding;
 use crate::protocol::close::CloseReason;
 use crate::telemetry::metrics::{
-    CONSUMERS, CONSUMERS_CLOSED, CONSUMERS_SLOW, FRAMES_SENT, SOCKET_WRITES, TICK_LATENCY, TICKS_CONFLATED,
-    TICKS_THROTTLED,
+    CONSUMERS, CONSUMERS_CLOSED, CONSUMERS_SLOW, FRAMES_SENT, SOCKET_WRITES, STATES_TOLD, TICK_LATENCY,
+    TICKS_CONFLATED, TICKS_THROTTLED,
 };
 
 /// Outlives its shard: a shard made anew goes on counting.
@@ -71,6 +71,8 @@ pub(crate) struct Reporter<'a> {
     consumers_metric: Gauge,
     slow_metric: Gauge,
     latency_metric: Histogram,
+    states_metric: Counter,
+    heartbeats_metric: Counter,
     closed_metrics: [Counter; CloseReason::ALL.len()],
 }
 
@@ -89,6 +91,8 @@ impl<'a> Reporter<'a> {
             consumers_metric: metrics::gauge!(CONSUMERS),
             slow_metric: metrics::gauge!(CONSUMERS_SLOW),
             latency_metric: metrics::histogram!(TICK_LATENCY),
+            states_metric: metrics::counter!(STATES_TOLD, "kind" => "state"),
+            heartbeats_metric: metrics::counter!(STATES_TOLD, "kind" => "heartbeat"),
             closed_metrics: CloseReason::ALL
                 .map(|reason| metrics::counter!(CONSUMERS_CLOSED, "reason" => reason.label())),
         }
@@ -133,6 +137,16 @@ impl<'a> Reporter<'a> {
     /// How long the oldest tick of a batch took, to the last consumer's socket.
     pub(crate) fn latency(&self, seconds: f64) {
         self.latency_metric.record(seconds);
+    }
+
+    /// So many states were queued for consumers.
+    pub(crate) fn told_states(&self, count: u64) {
+        self.states_metric.increment(count);
+    }
+
+    /// A heartbeat was.
+    pub(crate) fn told_heartbeat(&self) {
+        self.heartbeats_metric.increment(1);
     }
 
     /// A consumer's connection has ended, or is about to.

@@ -8,7 +8,7 @@ use tokio::time::{Duration, Instant};
 
 use crate::gateway::shard::pacing::{Due, Paced};
 use crate::gateway::shard::turn::{Run, Turn};
-use crate::hub::{Encoding, Hub, NoRoom, ShardId, TopicId, TopicKey};
+use crate::hub::{Encoding, FeedId, Hub, NoRoom, ShardId, TopicId, TopicKey};
 use crate::market::{Exchange, InstrumentId, Price};
 use crate::protocol::Mode;
 use crate::protocol::binary::Header;
@@ -23,6 +23,8 @@ struct Row {
     holders: Vec<u32>,
     /// Those that want fewer, by connection. Apart, so that the others pay nothing for them.
     paced: Vec<Paced>,
+    /// Those of both that have had the frames up to a number.
+    joining: Vec<Joining>,
     /// A copy of the latest frame, so that no batch is held on to. Empty: none came yet.
     latest: Vec<u8>,
     /// The latest frame in the turn at hand; of length 0 if there is none.
@@ -38,6 +40,14 @@ impl Row {
         let at = self.paced.binary_search_by_key(&slot, |paced| paced.slot).ok()?;
         Some(&mut self.paced[at])
     }
+}
+
+/// A holder that was given what was published up to a number, some of which may still be on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Joining {
+    pub(crate) slot: u32,
+    pub(crate) source: FeedId,
+    pub(crate) after: u64,
 }
 
 /// What holders are told of an instrument beside its name; `None` where the venue says nothing.
@@ -88,6 +98,17 @@ impl Topics {
     pub(crate) fn named(&self, exchange: Exchange, symbol: &str, mode: Mode) -> Vec<TopicId> {
         let named = self.names.get(symbol).map_or(&[][..], Vec::as_slice).iter().copied();
         named.filter(|t| self.key(*t).is_some_and(|k| k.exchange == exchange && k.mode == mode)).collect()
+    }
+
+    /// The topics held here under the name of one of them, in whatever mode and encoding, that one included.
+    pub(crate) fn siblings(&self, topic: TopicId) -> impl Iterator<Item = TopicId> {
+        let key = self.key(topic);
+        let named = key.and_then(|key| self.names.get(&key.symbol)).map_or(&[][..], Vec::as_slice);
+        let is_same = move |other: &TopicId| {
+            let (one, other) = (key, self.key(*other));
+            one.zip(other).is_some_and(|(a, b)| a.instrument == b.instrument && a.exchange == b.exchange)
+        };
+        named.iter().copied().filter(is_same)
     }
 
     /// The text of a symbol, shared with topics that are held under it.
@@ -194,9 +215,17 @@ impl Topics {
         self.rows[topic.0 as usize].holders.push(slot);
     }
 
+    /// Passes over for a holder what it has been given already.
+    pub(crate) fn join(&mut self, topic: TopicId, joining: Joining) {
+        if let Some(row) = self.rows.get_mut(topic.0 as usize) {
+            row.joining.push(joining);
+        }
+    }
+
     /// Makes it one no longer. The last one leaves the topic at the hub.
     pub(crate) fn remove(&mut self, topic: TopicId, slot: u32) {
         let row = &mut self.rows[topic.0 as usize];
+        row.joining.retain(|joining| joining.slot != slot);
         if let Some(at) = row.holders.iter().position(|h| *h == slot) {
             row.holders.swap_remove(at);
         } else if let Ok(at) = row.paced.binary_search_by_key(&slot, |paced| paced.slot) {
@@ -211,7 +240,7 @@ impl Topics {
             // What comes while nobody here holds it is not kept, so this would grow old.
             row.latest = Vec::new();
             self.told.remove(&topic);
-            (row.holders, row.paced) = (Vec::new(), Vec::new());
+            (row.holders, row.paced, row.joining) = (Vec::new(), Vec::new(), Vec::new());
             if let Some(named) = self.names.get_mut(&key.symbol) {
                 named.retain(|t| *t != topic);
                 if named.is_empty() {
@@ -315,7 +344,12 @@ impl Topics {
             self.renewed.push(topic);
         }
         row.newest = run;
-        Some(Holders { plain: &row.holders, paced: &mut row.paced, due: &mut self.due })
+        Some(Holders {
+            plain: &row.holders,
+            paced: &mut row.paced,
+            joining: &mut row.joining,
+            due: &mut self.due,
+        })
     }
 
     /// Copies the newest frame of each topic out of a turn. Once per topic, however many
@@ -346,8 +380,25 @@ pub(crate) struct Holders<'a> {
     pub(crate) plain: &'a [u32],
     /// When their interval has passed.
     pub(crate) paced: &'a mut [Paced],
+    /// Of both, who may have had the frame already.
+    pub(crate) joining: &'a mut Vec<Joining>,
     /// Where frames for the latter are noted.
     pub(crate) due: &'a mut Due,
+}
+
+impl Holders<'_> {
+    /// Passes over those for whom a frame is none that they have not had; whether there are any.
+    #[cold]
+    pub(crate) fn pass_over(&mut self, source: FeedId, sequence: u64) -> bool {
+        // What comes later has higher numbers, or is another feed's.
+        self.joining.retain(|joining| joining.source == source && sequence <= joining.after);
+        !self.joining.is_empty()
+    }
+
+    /// Whether one is passed over.
+    pub(crate) fn has_had(&self, slot: u32) -> bool {
+        self.joining.iter().any(|joining| joining.slot == slot)
+    }
 }
 
 impl Drop for Topics {

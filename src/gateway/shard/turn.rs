@@ -173,7 +173,7 @@ mod tests {
         for (topic, &len) in lens.iter().enumerate() {
             let offset = batch.bytes.len() as u32;
             batch.bytes.resize((offset + len) as usize, topic as u8);
-            batch.entries.push(Entry { topic: TopicId(topic as u32), offset, len, only: None });
+            batch.entries.push(Entry { topic: TopicId(topic as u32), offset, len, only: None, sequence: 0 });
         }
         Arc::new(batch)
     }

@@ -18,6 +18,9 @@ impl Shard<'_> {
     pub(super) fn write_if_possible(&mut self, slot: u32) {
         let Some(member) = self.fanout.get_mut(slot) else { return };
         if !member.outbox.is_blocked() {
+            if member.wire.push().is_err() {
+                self.lose(slot);
+            }
             return;
         }
         match poll_writable(member) {
@@ -27,6 +30,7 @@ impl Shard<'_> {
                 self.fanout.pump(slot, true);
                 self.flush(slot);
                 self.introduce_pending(slot);
+                self.go_on_telling(slot);
             }
             Poll::Ready(Err(_)) => self.lose(slot),
         }
@@ -66,6 +70,7 @@ impl Shard<'_> {
         if let Phase::Closing { finished, .. } = &mut member.state.phase
             && !*finished
             && member.outbox.is_empty()
+            && member.wire.finish()
         {
             *finished = true;
             // Bytes behind this, such as the consumer's own close frame, are read and thrown

@@ -22,7 +22,7 @@ enum Got {
 }
 
 impl Rig {
-    async fn binary(&self) -> Client {
+    pub(super) async fn binary(&self) -> Client {
         let socket = TcpStream::connect(self.gateway.addr()).await.unwrap();
         let mut request = format!("ws://{}/", self.gateway.addr()).into_client_request().unwrap();
         let offers = HeaderValue::from_static("graphql-ws, tickgate.v1");

@@ -54,10 +54,10 @@ async fn who_asks_is_told_what_is_granted() {
     for (wishes, granted) in [
         (json!({}), json!({"conflated": false, "seq": false, "state": false})),
         (json!({"conflated": true}), json!({"conflated": true, "seq": false, "state": false})),
-        (json!({"state": true, "dance": 1}), json!({"conflated": true, "seq": false, "state": false})),
+        (json!({"state": true, "dance": 1}), json!({"conflated": true, "seq": false, "state": true})),
         (
             json!({"state": true, "conflated": false}),
-            json!({"conflated": false, "seq": false, "state": false}),
+            json!({"conflated": false, "seq": false, "state": true}),
         ),
     ] {
         let answer =

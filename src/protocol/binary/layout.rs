@@ -46,6 +46,12 @@ pub(super) mod conflated {
     pub(in super::super) const SIZE: usize = 72;
 }
 
+pub(super) mod heartbeat {
+    pub(in super::super) const STATE: usize = 48;
+    pub(in super::super) const LAST_TICK_AGE: usize = 56;
+    pub(in super::super) const SIZE: usize = 64;
+}
+
 /// Also the start of `quote` and `depth`.
 pub(super) mod ltp {
     pub(in super::super) const PRICE: usize = 48;

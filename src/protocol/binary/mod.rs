@@ -40,6 +40,8 @@ pub const DEPTH_LEN: usize = layout::depth::SIZE;
 pub const BAR_LEN: usize = layout::bar::SIZE;
 /// Length of a Conflated record.
 pub const CONFLATED_LEN: usize = layout::conflated::SIZE;
+/// Length of a Heartbeat record.
+pub const HEARTBEAT_LEN: usize = layout::heartbeat::SIZE;
 
 /// What a record holds. The number is the one on the wire; those below 16 are not market data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +55,8 @@ pub enum Kind {
     State = 3,
     /// Records that a slow consumer did not get.
     Conflated = 4,
+    /// That the server lives, and how its data are as a whole.
+    Heartbeat = 7,
     /// Mode 1.
     Ltp = 16,
     /// Mode 2.
@@ -67,11 +71,12 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind of this version.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Hello,
         Self::Directory,
         Self::State,
         Self::Conflated,
+        Self::Heartbeat,
         Self::Ltp,
         Self::Quote,
         Self::Depth,
@@ -153,13 +158,13 @@ pub struct Directory<'a> {
 pub enum Freshness {
     /// Data come.
     Live = 1,
-    /// They come late.
+    /// None came for a while, but not so long that something must be wrong.
     Delayed = 2,
     /// They should come and do not.
     Stale = 3,
     /// The market is closed.
     Closed = 4,
-    /// The server is on its way to the venue.
+    /// None came yet: the server is on its way to the venue, or has just got there.
     Connecting = 5,
 }
 
@@ -170,6 +175,17 @@ impl Freshness {
     /// From the number on the wire.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|state| *state as u8 == number)
+    }
+
+    /// As JSON frames and status pages name it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Delayed => "delayed",
+            Self::Stale => "stale",
+            Self::Closed => "closed",
+            Self::Connecting => "connecting",
+        }
     }
 }
 
@@ -182,6 +198,15 @@ pub struct State<'a> {
     pub since: UnixNanos,
     /// Why, in words; at most 1,024 bytes.
     pub reason: &'a str,
+}
+
+/// That the server lives, and how its data are as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The worst of what is subscribed. `None`: a value of a later time.
+    pub state: Option<Freshness>,
+    /// What passed since the last data of any instrument, in nanoseconds; `None`: none came yet.
+    pub last_tick_age: Option<i64>,
 }
 
 /// Records that were left out because their consumer did not read fast enough.
@@ -233,6 +258,7 @@ pub enum Body<'a> {
     Directory(Directory<'a>),
     State(State<'a>),
     Conflated(Conflated),
+    Heartbeat(Heartbeat),
     Ltp(Ltp),
     Quote(QuoteFields),
     Depth(DepthFields),

@@ -4,11 +4,11 @@
 use crate::clock::UnixNanos;
 use crate::market::{Bar, DEPTH_LEVELS, Depth, DepthSide, LastTrade, Level, Price, Quote};
 use crate::protocol::binary::layout::{
-    self, bar, conflated, depth, directory, hello, ltp, open_interest, quote, state,
+    self, bar, conflated, depth, directory, heartbeat, hello, ltp, open_interest, quote, state,
 };
 use crate::protocol::binary::{
-    Body, Conflated, DepthFields, Directory, Freshness, Header, Hello, Kind, Ltp, MAGIC, QuoteFields, State,
-    UNKNOWN,
+    Body, Conflated, DepthFields, Directory, Freshness, Header, Heartbeat, Hello, Kind, Ltp, MAGIC,
+    QuoteFields, State, UNKNOWN,
 };
 use crate::protocol::openalgo::market_data::Beside;
 
@@ -128,6 +128,7 @@ impl<'a> Record<'a> {
             Kind::Directory => directory::SYMBOL,
             Kind::State => state::REASON,
             Kind::Conflated => conflated::SIZE,
+            Kind::Heartbeat => heartbeat::SIZE,
             Kind::Ltp => ltp::SIZE,
             Kind::Quote => quote::SIZE,
             Kind::Depth => depth::SIZE,
@@ -158,6 +159,10 @@ impl<'a> Record<'a> {
                 kind: bytes[conflated::KIND],
                 skipped: i64_at(bytes, conflated::SKIPPED).cast_unsigned(),
                 span: i64_at(bytes, conflated::SPAN),
+            }),
+            Kind::Heartbeat => Body::Heartbeat(Heartbeat {
+                state: Freshness::from_number(bytes[heartbeat::STATE]),
+                last_tick_age: known(i64_at(bytes, heartbeat::LAST_TICK_AGE)),
             }),
             Kind::Ltp => Body::Ltp(Ltp { last: last_of(bytes), volume: known(i64_at(bytes, ltp::VOLUME)) }),
             Kind::Quote => Body::Quote(QuoteFields {

@@ -111,6 +111,16 @@ fn vectors() -> Vec<(Body<'static>, &'static str, String)> {
             format!("{}{} 10 00000000000000", word(0x11), word(0x12)),
         ),
         (
+            Body::Heartbeat(Heartbeat { state: Some(Freshness::Delayed), last_tick_age: Some(0x11) }),
+            "4000 07",
+            format!("02 00000000000000 {}", word(0x11)),
+        ),
+        (
+            Body::Heartbeat(Heartbeat { state: None, last_tick_age: None }),
+            "4000 07",
+            format!("00 00000000000000 {NOT_KNOWN}"),
+        ),
+        (
             Body::Ltp(Ltp { last: last(), volume: Some(0x12) }),
             "5000 10",
             [0x10, 0x11, 0x12, 0x13].map(word).concat(),
@@ -204,7 +214,7 @@ fn the_tables_say_what_is_written() {
     assert_eq!((&directory["exchange"], &directory["symbol"]), (&text("NSE_INDEX"), &text("NIFTY")));
     assert_eq!((&directory["code"], &directory["segment"]), (&Value::Int(0x2122_2324), &Value::Int(51)));
     assert_eq!((&directory["epoch"], &directory["source"]), (&Value::Int(0x0d0e_0f10), &Value::Int(0x1112)));
-    let depth = read(7);
+    let depth = read(9);
     for (name, value) in [
         ("price", 0x10),
         ("trade_time", 0x13),
@@ -221,7 +231,8 @@ fn the_tables_say_what_is_written() {
     }
     assert_eq!(read(2)["reason"], text("grün"));
     assert_eq!(read(3)["skipped_kind"], Value::Int(16));
-    assert_eq!(read(9)["interval"], Value::Int(60));
+    assert_eq!((&read(4)["state"], &read(4)["last_tick_age"]), (&Value::Int(2), &Value::Int(0x11)));
+    assert_eq!(read(11)["interval"], Value::Int(60));
     assert_eq!(read(0)["magic"], text("tickgate"));
 }
 
@@ -349,6 +360,9 @@ fn any_body() -> impl Strategy<Value = Body<'static>> {
         }),
         (any::<u8>(), any::<u64>(), any::<i64>())
             .prop_map(|(kind, skipped, span)| Body::Conflated(Conflated { kind, skipped, span })),
+        (0..6_u8, maybe()).prop_map(|(state, last_tick_age)| {
+            Body::Heartbeat(Heartbeat { state: Freshness::from_number(state), last_tick_age })
+        }),
         (any_quote(), maybe()).prop_map(|(quote, volume)| Body::Ltp(Ltp { last: quote.last, volume })),
         (any_quote(), maybe())
             .prop_map(|(quote, open_interest)| Body::Quote(QuoteFields { quote, open_interest })),

@@ -3,9 +3,11 @@
 use crate::clock::UnixNanos;
 use crate::market::{Bar, DEPTH_LEVELS, Depth, DepthSide, Price, Quote};
 use crate::protocol::binary::layout::{
-    self, bar, conflated, depth, directory, hello, ltp, open_interest, quote, state,
+    self, bar, conflated, depth, directory, heartbeat, hello, ltp, open_interest, quote, state,
 };
-use crate::protocol::binary::{Body, Conflated, Directory, Header, Hello, Kind, Ltp, MAGIC, State, UNKNOWN};
+use crate::protocol::binary::{
+    Body, Conflated, Directory, Header, Heartbeat, Hello, Kind, Ltp, MAGIC, State, UNKNOWN,
+};
 use crate::protocol::openalgo::market_data::Beside;
 
 /// Seconds of the bars there are.
@@ -19,6 +21,7 @@ impl Body<'_> {
             Self::Directory(entry) => write_directory(header, entry, out),
             Self::State(state) => write_state(header, state, out),
             Self::Conflated(what) => write_conflated(header, *what, out),
+            Self::Heartbeat(beat) => write_heartbeat(header, *beat, out),
             Self::Ltp(ltp) => write_ltp(header, ltp, out),
             Self::Quote(fields) => write_quote(header, &fields.quote, fields.open_interest, out),
             Self::Depth(fields) => write_depth(header, &fields.quote, &fields.depth, &fields.beside, out),
@@ -117,6 +120,13 @@ fn write_conflated(header: &Header, body: Conflated, out: &mut Vec<u8>) {
     put(&mut record, conflated::SKIPPED, body.skipped.to_le_bytes());
     put_i64(&mut record, conflated::SPAN, body.span);
     record[conflated::KIND] = body.kind;
+    out.extend_from_slice(&record);
+}
+
+fn write_heartbeat(header: &Header, body: Heartbeat, out: &mut Vec<u8>) {
+    let mut record = begin::<{ heartbeat::SIZE }>(Kind::Heartbeat, header);
+    record[heartbeat::STATE] = body.state.map_or(0, |state| state as u8);
+    put_i64(&mut record, heartbeat::LAST_TICK_AGE, body.last_tick_age.unwrap_or(UNKNOWN));
     out.extend_from_slice(&record);
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::protocol::Mode;
-use crate::protocol::openalgo::options::{self, Delivery, Wishes};
+use crate::protocol::openalgo::options::{self, Delivery, Since, Wishes};
 
 /// One thing a consumer may ask for.
 pub enum Command<'a> {
@@ -31,7 +31,7 @@ pub enum Command<'a> {
         /// How; `None` leaves it as it is, at first as OpenAlgo does.
         delivery: Option<Delivery>,
         /// It asks for what came since a number.
-        since: bool,
+        since: Option<Since>,
         /// Echoed in the acknowledgement.
         request_id: Option<&'a RawValue>,
     },
@@ -232,7 +232,7 @@ fn subscribe<'a>(frame: &Frame<'a>) -> Result<Command<'a>, CommandError> {
         return Err(CommandError::parameters("At least one symbol must be specified"));
     }
     let (delivery, since) = frame.tickgate.map(options::delivery).transpose()?.unzip();
-    let since = since.unwrap_or(false);
+    let since = since.flatten();
     Ok(Command::Subscribe { symbols, mode, delivery, since, request_id: frame.request_id })
 }
 

@@ -5,6 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::market::Exchange;
 use crate::protocol::Mode;
+use crate::protocol::binary::Freshness;
 use crate::protocol::openalgo::options::Granted;
 
 /// What an error frame says. OpenAlgo's clients branch on `code`.
@@ -72,6 +73,39 @@ pub fn conflated(
     out.push(b'}');
 }
 
+/// Tells a consumer who asked for it how current an instrument's data are.
+pub fn state(
+    (symbol, exchange): (&str, Exchange),
+    state: Freshness,
+    since_ms: i64,
+    reason: &str,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(b"{\"type\":\"state\",\"symbol\":");
+    push_string(symbol, out);
+    out.extend_from_slice(b",\"exchange\":");
+    push_string(exchange.as_str(), out);
+    out.extend_from_slice(b",\"state\":");
+    push_string(state.as_str(), out);
+    out.extend_from_slice(b",\"since\":");
+    out.extend_from_slice(itoa::Buffer::new().format(since_ms).as_bytes());
+    out.extend_from_slice(b",\"reason\":");
+    push_string(reason, out);
+    out.push(b'}');
+}
+
+/// Tells the same consumer that the server lives, and how its data are as a whole.
+pub fn heartbeat(state: Freshness, last_tick_age_ms: Option<u64>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":\"heartbeat\",\"state\":");
+    push_string(state.as_str(), out);
+    out.extend_from_slice(b",\"last_tick_age_ms\":");
+    match last_tick_age_ms {
+        Some(age) => out.extend_from_slice(itoa::Buffer::new().format(age).as_bytes()),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.push(b'}');
+}
+
 /// The outcome for one name in an acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome<'a> {
@@ -83,11 +117,99 @@ pub struct Outcome<'a> {
     pub error: Option<String>,
 }
 
-/// Acknowledges a subscribe frame: `partial` as soon as anything failed. With `since` it says that what
-/// came since a number is not to be had.
+/// What a consumer is given of what came since a number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resumed<'a> {
+    /// Whether the server keeps anything for that.
+    pub granted: bool,
+    /// The server's life, to which the numbers belong.
+    pub epoch: u32,
+    /// By name, those that were subscribed.
+    pub names: Vec<ResumedName<'a>>,
+}
+
+/// The same of one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResumedName<'a> {
+    /// As the consumer wrote it.
+    pub symbol: &'a str,
+    /// As the consumer wrote it.
+    pub exchange: &'a str,
+    /// What follows the acknowledgement, if anything does.
+    pub range: Option<ResumedRange>,
+    /// Why something is missing, if it is.
+    pub missing: Option<&'static str>,
+}
+
+/// Numbers above the first, up to the second, of which all frames follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResumedRange {
+    /// The frame of this number does not follow.
+    pub after: u64,
+    /// The last one. What comes then is live.
+    pub to: u64,
+    /// How many there are: not every number has a frame in every mode.
+    pub frames: usize,
+}
+
+fn push_resumed(resumed: &Resumed<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"tickgate\":{\"since\":");
+    out.extend_from_slice(if resumed.granted { b"true" } else { b"false" });
+    out.extend_from_slice(b",\"epoch\":");
+    push_number(resumed.epoch.into(), out);
+    out.extend_from_slice(b",\"replays\":[");
+    for (index, name) in resumed.names.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"{\"symbol\":");
+        push_string(name.symbol, out);
+        out.extend_from_slice(b",\"exchange\":");
+        push_string(name.exchange, out);
+        if let Some(range) = name.range {
+            out.extend_from_slice(b",\"after\":");
+            push_number(range.after, out);
+            out.extend_from_slice(b",\"to\":");
+            push_number(range.to, out);
+        }
+        out.extend_from_slice(b",\"frames\":");
+        push_number(name.range.map_or(0, |range| range.frames as u64), out);
+        if let Some(reason) = name.missing {
+            out.extend_from_slice(b",\"missing\":");
+            push_string(reason, out);
+        }
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+}
+
+/// Tells a consumer that asked for what came since a number that some of it is lost for good: what came
+/// after `seq` up to `to`, where that is known.
+pub fn lost((symbol, exchange): (&str, &str), seq: u64, to: Option<u64>, reason: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":\"gap\",\"after_seq\":");
+    push_number(seq, out);
+    if let Some(to) = to {
+        out.extend_from_slice(b",\"to_seq\":");
+        push_number(to, out);
+    }
+    out.extend_from_slice(b",\"symbols\":[{\"symbol\":");
+    push_string(symbol, out);
+    out.extend_from_slice(b",\"exchange\":");
+    push_string(exchange, out);
+    out.extend_from_slice(b"}],\"backfilled\":false,\"reason\":");
+    push_string(reason, out);
+    out.push(b'}');
+}
+
+fn push_number(number: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Acknowledges a subscribe frame: `partial` as soon as anything failed. To who asked for what came since a
+/// number it says what follows.
 pub fn subscribe_ack(
     outcomes: &[Outcome<'_>],
-    (mode, since): (Mode, bool),
+    (mode, resumed): (Mode, Option<&Resumed<'_>>),
     broker: &str,
     request_id: Option<&RawValue>,
     out: &mut Vec<u8>,
@@ -111,8 +233,8 @@ pub fn subscribe_ack(
         out.push(b'}');
     }
     out.extend_from_slice(b"],\"message\":\"Subscription processing complete\"");
-    if since {
-        out.extend_from_slice(b",\"tickgate\":{\"since\":false}");
+    if let Some(resumed) = resumed {
+        push_resumed(resumed, out);
     }
     push_end(broker, request_id, out);
 }
@@ -293,6 +415,17 @@ mod tests {
             json!({"type":"conflated","symbol":"SBIN","exchange":"NSE","mode":3,"skipped":12,"span_ms":340})
         );
         assert_eq!(
+            written(|out| state(("SBIN", Exchange::Nse), Freshness::Stale, 7, "the feed \"fell\"", out)),
+            json!({"type":"state","symbol":"SBIN","exchange":"NSE","state":"stale","since":7,
+                "reason":"the feed \"fell\""})
+        );
+        assert_eq!(
+            written(|out| heartbeat(Freshness::Live, Some(12), out)),
+            json!({"type":"heartbeat","state":"live","last_tick_age_ms":12})
+        );
+        let none_yet = written(|out| heartbeat(Freshness::Connecting, None, out));
+        assert_eq!(none_yet, json!({"type":"heartbeat","state":"connecting","last_tick_age_ms":null}));
+        assert_eq!(
             written(|out| error("INVALID_JSON", "Invalid JSON message", out)),
             json!({"status":"error","code":"INVALID_JSON","message":"Invalid JSON message"})
         );
@@ -300,7 +433,7 @@ mod tests {
         assert_eq!(
             written(|out| subscribe_ack(
                 &[outcome("SBIN", None), outcome("NOPE", Some("Symbol NOPE not found for exchange NSE"))],
-                (Mode::Quote, false),
+                (Mode::Quote, None),
                 "b",
                 Some(&id),
                 out
@@ -310,9 +443,21 @@ mod tests {
                 {"symbol":"SBIN","exchange":"NSE","status":"success","mode":"Quote","depth":5,"broker":"b"},
                 {"symbol":"NOPE","exchange":"NSE","status":"error","message":"Symbol NOPE not found for exchange NSE","broker":"b"}]})
         );
+        let range = |after, to, frames| Some(ResumedRange { after, to, frames });
+        let name = |symbol, range, missing| ResumedName { symbol, exchange: "NSE", range, missing };
+        let names = vec![name("SBIN", range(7, 9, 2), None), name("TCS", None, Some("why"))];
+        let resumed = Resumed { granted: true, epoch: 5, names };
+        let how = (Mode::Ltp, Some(&resumed));
         assert_eq!(
-            written(|out| subscribe_ack(&[outcome("SBIN", None)], (Mode::Ltp, true), "b", None, out))["tickgate"],
-            json!({"since":false})
+            written(|out| subscribe_ack(&[outcome("SBIN", None)], how, "b", None, out))["tickgate"],
+            json!({"since":true,"epoch":5,"replays":[
+                {"symbol":"SBIN","exchange":"NSE","after":7,"to":9,"frames":2},
+                {"symbol":"TCS","exchange":"NSE","frames":0,"missing":"why"}]})
+        );
+        assert_eq!(
+            written(|out| lost(("SBIN", "NSE"), 4, Some(7), "why", out)),
+            json!({"type":"gap","after_seq":4,"to_seq":7,"symbols":[{"symbol":"SBIN","exchange":"NSE"}],
+                "backfilled":false,"reason":"why"})
         );
         assert_eq!(
             written(|out| unsubscribe_ack(

@@ -29,6 +29,15 @@ pub struct Delivery {
     pub interval: Duration,
 }
 
+/// What a consumer has seen, so that it may be given what came after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// The last sequence number it has seen.
+    pub seq: u64,
+    /// In which life of the server; `None`: it takes it for this one.
+    pub epoch: Option<u32>,
+}
+
 /// What a consumer asks for with its key. `None`: it did not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
@@ -60,11 +69,10 @@ fn members(raw: &RawValue) -> Result<Members<'_>, CommandError> {
     serde_json::from_str(raw.get()).map_err(|_| CommandError::parameters("tickgate must be an object"))
 }
 
-/// The options of a `subscribe`, and whether it asks for what came since a number, which is not offered:
-/// the answer says so. An unknown member is an error: a consumer that misspells one would rely on what
+/// The options of a `subscribe`, and since which number it asks for what came. An unknown member is an error: a consumer that misspells one would rely on what
 /// it does not get.
-pub(super) fn delivery(raw: &RawValue) -> Result<(Delivery, bool), CommandError> {
-    let (mut found, mut since) = (Delivery::default(), false);
+pub(super) fn delivery(raw: &RawValue) -> Result<(Delivery, Option<Since>), CommandError> {
+    let (mut found, mut seq, mut epoch) = (Delivery::default(), None, None);
     for (name, value) in members(raw)? {
         match name.as_ref() {
             "policy" => {
@@ -82,14 +90,16 @@ pub(super) fn delivery(raw: &RawValue) -> Result<(Delivery, bool), CommandError>
                 found.interval = Duration::from_millis(millis.into());
             }
             "since" => {
-                if value.get().parse::<u64>().is_err() {
-                    return Err(bad("since", "a sequence number", value));
-                }
-                since = true;
+                let number = value.get().parse::<u64>();
+                seq = Some(number.map_err(|_| bad("since", "a sequence number", value))?);
+            }
+            "epoch" => {
+                let number = value.get().parse::<u32>();
+                epoch = Some(number.map_err(|_| bad("epoch", "the number that frames carry", value))?);
             }
             other => {
                 return Err(CommandError::parameters(format!(
-                    "tickgate.{} is not known in subscribe; policy, interval_ms and since are",
+                    "tickgate.{} is not known in subscribe; policy, interval_ms, since and epoch are",
                     shortened(other)
                 )));
             }
@@ -100,7 +110,12 @@ pub(super) fn delivery(raw: &RawValue) -> Result<(Delivery, bool), CommandError>
             "tickgate.interval_ms leaves frames out, which tickgate.policy \"every\" forbids",
         ));
     }
-    Ok((found, since))
+    if epoch.is_some() && seq.is_none() {
+        return Err(CommandError::parameters(
+            "tickgate.epoch says of which life tickgate.since is, which is missing",
+        ));
+    }
+    Ok((found, seq.map(|seq| Since { seq, epoch })))
 }
 
 /// The wishes of an `authenticate`. Unknown ones are passed over: the answer lists what is granted.
@@ -137,7 +152,7 @@ mod tests {
         );
         match parse(frame.as_bytes()) {
             Ok(Command::Subscribe { delivery, since, .. }) => {
-                assert_eq!(since, options.contains("since"));
+                assert_eq!(since.is_some(), options.contains("since"));
                 Ok(delivery)
             }
             Ok(other) => panic!("{other:?}"),
@@ -192,8 +207,10 @@ mod tests {
             ),
             (
                 r#"{"polcy":"every"}"#,
-                "tickgate.polcy is not known in subscribe; policy, interval_ms and since are",
+                "tickgate.polcy is not known in subscribe; policy, interval_ms, since and epoch are",
             ),
+            (r#"{"since":5,"epoch":"x"}"#, "tickgate.epoch must be the number that frames carry, not \"x\""),
+            (r#"{"epoch":5}"#, "tickgate.epoch says of which life tickgate.since is, which is missing"),
             (r#"{"since":-5}"#, "tickgate.since must be a sequence number, not -5"),
             (
                 r#"{"policy":"every","interval_ms":5}"#,

@@ -18,6 +18,7 @@ use crate::backoff::Backoff;
 use crate::broker::{Class, Error, Feed, FeedEnd};
 use crate::hub::FeedState;
 use crate::session::feed_task::{End, FeedTask, Plane};
+use crate::session::freshness::Cause;
 use crate::session::machine::{Action, Event, Generation, Machine, State};
 use crate::session::messages::{
     Asker, FeedMuted, GetToken, Granted, Reconnect, Report, SessionReplaced, Stop, TokenError, TokenLost,
@@ -159,6 +160,11 @@ impl StreamActor {
                         | TokenError::Revoked => Some(actor.shared.deps.settings.backoff_ceiling()),
                         TokenError::Unavailable => None,
                     };
+                    actor.shared.judging.blame(match &why {
+                        TokenError::Replaced(_) => Cause::Replaced,
+                        TokenError::Revoked => Cause::Stopped,
+                        _ => Cause::Login,
+                    });
                     actor.reason = Some(why.to_string());
                     Event::TokenDenied { ask, retry_in }
                 }
@@ -237,6 +243,8 @@ impl StreamActor {
         let shared = &self.shared;
         self.ticks_before = shared.gauge.ticks();
         self.mute_since = None;
+        // The feed before is gone, since its plane is ours.
+        shared.gauge.opened();
         let me = ctx.address();
         let task = FeedTask {
             feed,
@@ -308,6 +316,7 @@ impl StreamActor {
         warn!(generation, reason = label, why, "the feed is down");
         self.shared.meters.reconnect(label);
         self.reason = Some(why);
+        self.shared.judging.blame(Cause::of_reconnect(label));
         self.drop_feed(ctx);
         self.on(Event::FeedEnded { generation, token_refused, retry_after }, ctx);
     }
@@ -362,7 +371,11 @@ impl StreamActor {
             (_, None) => FeedState::Connecting,
         };
         self.shared.deps.spread.set_live(self.shared.deps.feed, shown == FeedState::Live);
+        if matches!(state, State::Stopped) {
+            self.shared.judging.blame(Cause::Stopped);
+        }
         hub.set_feed_state(self.shared.deps.feed, shown);
+        self.shared.judging.look_now(&self.shared);
     }
 }
 
@@ -399,6 +412,7 @@ impl Handler<TokenLost> for StreamActor {
             && epoch <= up_to
         {
             self.reason = Some("an operator revoked the token".to_owned());
+            self.shared.judging.blame(Cause::Stopped);
             self.on(Event::TokenRefused { epoch }, ctx);
         }
     }

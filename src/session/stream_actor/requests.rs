@@ -15,6 +15,7 @@ use crate::clock::UnixNanos;
 use crate::hub::Part;
 use crate::market::{InstrumentId, Kind, Tick};
 use crate::session::feed_task::Notice;
+use crate::session::freshness::Cause;
 use crate::session::machine::{Event, State};
 use crate::session::shared::{Deps, Shared};
 use crate::session::stream_actor::{Pump, StreamActor};
@@ -157,6 +158,7 @@ impl StreamActor {
         match error.class() {
             Class::NeedsToken => {
                 self.reason = Some(error.to_string());
+                self.shared.judging.blame(Cause::Token);
                 // A broker that loses its sessions closes their sockets. One that stays open, mute,
                 // beside a dead token is what another login with our app key leaves (XTS forum
                 // reports of replaced sessions).
@@ -194,6 +196,7 @@ impl StreamActor {
         Some(ctx.spawn(asked.into_actor(self).map(move |refused, actor, ctx| {
             if let Some(error) = refused {
                 actor.reason = Some(error.to_string());
+                actor.shared.judging.blame(Cause::Token);
                 actor.on(Event::TokenRefused { epoch }, ctx);
             }
         })))

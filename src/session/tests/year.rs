@@ -56,6 +56,7 @@ impl Year {
         let mut outside = Outside::new();
         outside.settings.tick_idle_timeout_ms = 600_000;
         outside.settings.clock_check_ms = 300_000;
+        outside.settings.delayed_after_ms = 600_000;
         let settings = SimSettings {
             hours: Hours::Exchange,
             nightly_cut_ist: TimeOfDay::new(3, 0),

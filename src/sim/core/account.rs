@@ -5,6 +5,7 @@
 //! account of its own behind the real ones, with the same user and nothing interactive.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::Core;
 use super::orders::Received;
@@ -21,6 +22,8 @@ use crate::sim::state::{Counters, SavedAccount};
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) demo: DemoAccount,
+    /// As in `demo`, for notes.
+    pub(super) user: Arc<str>,
     /// The number of the account it belongs to: its own, but for a further pair of keys.
     pub(super) of: usize,
     /// Which pair of market-data keys; 0 for the account itself.
@@ -47,6 +50,7 @@ impl Account {
             book: Book::default(),
             received: Received::default(),
             rates: Rates::default(),
+            user: demo.user.as_str().into(),
             demo,
             of: 0,
             pair: 0,
@@ -108,6 +112,11 @@ impl Core {
     pub(super) fn main_accounts(&self) -> &[Account] {
         let extra = self.accounts.iter().position(|a| a.pair > 0);
         &self.accounts[..extra.unwrap_or(self.accounts.len())]
+    }
+
+    /// The user that an account, or further market session, belongs to.
+    pub(super) fn user(&self, account: usize) -> Arc<str> {
+        Arc::clone(&self.accounts[account].user)
     }
 
     /// The number of the account with this user; 0 is the first.

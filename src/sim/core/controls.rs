@@ -53,7 +53,7 @@ impl Core {
         let sockets: Vec<_> = self.sockets.iter().filter(|(_, s)| is_meant(s)).map(|(&id, _)| id).collect();
         for &socket in &sockets {
             self.outbox.push((socket, Out::Close { clean }));
-            self.sockets.remove(&socket);
+            self.remove_socket(socket, self.seen);
         }
         sockets.len()
     }

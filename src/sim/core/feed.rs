@@ -12,6 +12,10 @@ use crate::clock::UnixNanos;
 use crate::sim::answers::Answer;
 use crate::sim::sessions::Product;
 use crate::sim::settings::SocketEnd;
+use crate::sim::truth::Event;
+
+/// The largest body of packets that a polling client may post. Revision 4 tells it.
+pub(crate) const MAX_PAYLOAD_BYTES: usize = 1_000_000;
 
 /// A socket's number over the process's life.
 pub(crate) type SocketId = u64;
@@ -23,6 +27,8 @@ pub(crate) enum Out {
     Text(Arc<str>),
     /// A binary frame.
     Binary(Bytes),
+    /// Nothing is read or written any more, the connection stays.
+    Freeze,
     /// The end; with a goodbye, or as a broken connection does.
     Close { clean: bool },
 }
@@ -49,6 +55,8 @@ pub(super) struct Socket {
     pub(super) format: Format,
     /// Whether `joined` was said; in revision 4 it waits for the client's connect.
     pub(super) joined: bool,
+    /// The fault that keeps it from being read or written.
+    pub(super) frozen: Option<u64>,
     /// Whether it was told how the sessions stand.
     pub(super) told_sessions: bool,
 }
@@ -61,6 +69,8 @@ pub(crate) struct Connect {
     pub(crate) broadcast_mode: String,
     /// Opened below `/apibinarymarketdata`.
     pub(crate) is_binary: bool,
+    /// It starts by polling, and may change over to a WebSocket.
+    pub(crate) is_polling: bool,
 }
 
 impl Core {
@@ -88,19 +98,34 @@ impl Core {
             Product::Market if connect.broadcast_mode.eq_ignore_ascii_case("partial") => Format::JsonPartial,
             Product::Market => Format::Json,
         };
-        let sid = self.opaque("sid", 15);
-        let open = json!({
+        // Not all clients encode it in their later requests.
+        let sid = self.opaque("sid", 15).replace('+', "-").replace('/', "_");
+        let upgrades: &[&str] = if connect.is_polling { &["websocket"] } else { &[] };
+        let mut open = json!({
             "sid": sid,
-            "upgrades": [],
+            "upgrades": upgrades,
             "pingInterval": self.settings.ping_interval_ms,
             "pingTimeout": self.settings.ping_timeout_ms,
         });
+        if self.settings.engine_io == 4 {
+            open["maxPayload"] = MAX_PAYLOAD_BYTES.into();
+        }
         self.say(id, &format!("0{open}"));
         self.sockets.insert(
             id,
-            Socket { account, product, session, sid, format, joined: false, told_sessions: false },
+            Socket {
+                account,
+                product,
+                session,
+                sid,
+                format,
+                joined: false,
+                frozen: None,
+                told_sessions: false,
+            },
         );
         *self.accounts[account].counters.sockets.get_mut(product) += 1;
+        self.note_socket(id, account, product, true);
         if self.settings.engine_io == 3 {
             // Revision 3: the namespace is joined unasked.
             self.say(id, "40");
@@ -109,9 +134,29 @@ impl Core {
         Ok(())
     }
 
+    /// A socket's id as its client knows it.
+    pub(crate) fn sid(&self, id: SocketId) -> Option<String> {
+        self.sockets.get(&id).map(|socket| socket.sid.clone())
+    }
+
     /// The socket is gone.
     pub(crate) fn close_socket(&mut self, id: SocketId) {
-        self.sockets.remove(&id);
+        self.remove_socket(id, self.seen);
+    }
+
+    pub(super) fn remove_socket(&mut self, id: SocketId, now: UnixNanos) {
+        if let Some(socket) = self.sockets.remove(&id) {
+            self.seen = now;
+            self.note_socket(id, socket.account, socket.product, false);
+        }
+    }
+
+    fn note_socket(&mut self, socket: SocketId, account: usize, product: Product, opened: bool) {
+        if self.notes.is_on() {
+            let account = self.user(account);
+            let product = product.as_str();
+            self.notes.add(self.seen, Event::Socket { socket, account, product, opened });
+        }
     }
 
     /// A text frame of a client's. Answers go to the outbox.
@@ -144,8 +189,12 @@ impl Core {
     }
 
     pub(super) fn end_sockets(&mut self, session: &str, end: SocketEnd) {
-        let theirs: Vec<_> =
-            self.sockets.iter().filter(|(_, s)| s.session == session).map(|(&id, _)| id).collect();
+        let theirs: Vec<_> = self
+            .sockets
+            .iter()
+            .filter(|(_, s)| s.session == session && s.frozen.is_none())
+            .map(|(&id, _)| id)
+            .collect();
         for id in theirs {
             match end {
                 SocketEnd::Silent => {}
@@ -159,7 +208,7 @@ impl Core {
                 }
                 SocketEnd::Close => {
                     self.outbox.push((id, Out::Close { clean: true }));
-                    self.sockets.remove(&id);
+                    self.remove_socket(id, self.seen);
                 }
             }
         }
@@ -176,7 +225,16 @@ impl Core {
     }
 
     fn join(&mut self, id: SocketId) {
+        let Some((account, product)) =
+            self.sockets.get(&id).map(|s| (self.accounts[s.account].of, s.product))
+        else {
+            return;
+        };
+        let is_swallowed = self.troubles.swallows_joined(account, product);
         let Some(socket) = self.sockets.get_mut(&id) else { return };
+        if is_swallowed {
+            return;
+        }
         if std::mem::replace(&mut socket.joined, true) {
             return;
         }

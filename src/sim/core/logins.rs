@@ -14,6 +14,7 @@ use crate::sim::answers::Answer;
 use crate::sim::jwt::Claims;
 use crate::sim::sessions::{Product, Session};
 use crate::sim::settings::SocketEnd;
+use crate::sim::truth::Event;
 
 /// Where hostlookup sends a login, and where everything after it goes: the first path segment.
 /// Source: live answers of dealer servers.
@@ -72,7 +73,10 @@ impl Core {
     pub(crate) fn login_arrives(&mut self, product: Product, body: &Value, now: UnixNanos) -> Arrival {
         self.pass_time(now);
         let account = self.account_of_key(product, text(body, "appKey"));
-        let fault = account.and_then(|a| self.faults.take(self.accounts[a].of, product));
+        let fault = account.and_then(|a| {
+            let of = self.accounts[a].of;
+            self.faults.take(of, product).or_else(|| self.troubles.login(of, product))
+        });
         let (fault, delay) = fault.map_or((None, Duration::ZERO), |(fault, delay)| (Some(fault), delay));
         let number = self.journal.arrived(account, product, fault.map(Fault::as_str), now);
         Arrival { number, account, product, fault, delay, restarts: self.presence.restarts }
@@ -98,6 +102,7 @@ impl Core {
             _ => *counters.refusals.get_mut(product) += 1,
         }
         self.dirty = true;
+        self.note_login(account, product, outcome.as_str(), now);
         self.journal.answered(number, account, product, outcome, now);
         answer
     }
@@ -138,7 +143,7 @@ impl Core {
     }
 
     /// A new token, whose session lives from now on.
-    fn issue(
+    pub(super) fn issue(
         &mut self,
         account: usize,
         product: Product,
@@ -308,9 +313,26 @@ impl Core {
         })))
     }
 
+    pub(super) fn note_login(
+        &mut self,
+        account: Option<usize>,
+        product: Product,
+        outcome: &'static str,
+        now: UnixNanos,
+    ) {
+        if self.notes.is_on() {
+            let account = account.map(|a| self.user(a));
+            self.notes.add(now, Event::Login { account, product: product.as_str(), outcome });
+        }
+    }
+
     /// Ends a session, if there is one: its token is refused from now on.
     pub(super) fn end_session(&mut self, account: usize, product: Product, sockets: SocketEnd) {
         let Some(session) = self.accounts[account].sessions.get_mut(product).take() else { return };
+        if self.notes.is_on() {
+            let account = self.user(account);
+            self.notes.add(self.seen, Event::SessionEnd { account, product: product.as_str() });
+        }
         self.end_sockets(&session.id, sockets);
         self.accounts[account].recount(self.market.catalogue());
         self.dirty = true;

@@ -15,6 +15,7 @@ mod orders;
 mod publish;
 mod rates;
 mod requests;
+mod trouble;
 mod unasked;
 mod view;
 
@@ -36,15 +37,17 @@ use crate::sim::encode::binary;
 use crate::sim::instruments::Catalogue;
 use crate::sim::jwt::Key;
 use crate::sim::market::{Capture, Market, Rules};
+use crate::sim::scenario::Player;
 use crate::sim::sessions::Product;
 use crate::sim::settings::{Hours, Settings};
 use crate::sim::state::{Counters, Saved};
+use crate::sim::truth::{Note, Notes};
 use account::{Account, saved_name};
 pub(crate) use books::Query;
 use faults::Faults;
 pub(crate) use faults::LoginFault;
 use feed::Socket;
-pub(crate) use feed::{Connect, Out, SocketId};
+pub(crate) use feed::{Connect, MAX_PAYLOAD_BYTES, Out, SocketId};
 use journal::Journal;
 pub(crate) use logins::{INTERACTIVE_CLUSTER, LOOKUP_CLUSTER};
 pub(crate) use nights::Away;
@@ -52,6 +55,8 @@ use nights::Presence;
 use orders::OrderFaults;
 pub(crate) use orders::{Manner, OrderCall, OrderFault};
 use rates::InFlight;
+use trouble::Troubles;
+pub(crate) use trouble::{RestAnswer, Spec, duration};
 use unasked::Unasked;
 
 /// The simulated broker.
@@ -65,6 +70,8 @@ pub(crate) struct Core {
     signing_key: Vec<u8>,
     market: Market,
     started: UnixNanos,
+    /// When time last passed.
+    seen: UnixNanos,
     port: u16,
     issued: u64,
     /// As a control set it; else the setting counts.
@@ -72,6 +79,10 @@ pub(crate) struct Core {
     /// What interactive logins must bring; empty: nothing.
     access_token: String,
     faults: Faults,
+    troubles: Troubles,
+    /// The scenario that is being played.
+    player: Option<Player>,
+    notes: Notes,
     in_flight: InFlight,
     unasked: Unasked,
     order_faults: OrderFaults,
@@ -117,7 +128,7 @@ impl Core {
             replay_loop: settings.replay_loop,
             calendar: match settings.hours {
                 Hours::Always => Calendar::always_open(),
-                Hours::Exchange => Calendar::new(),
+                Hours::Exchange => Calendar::installed(),
             },
         };
         let catalogue = Arc::new(Catalogue::build(ist_date(now)));
@@ -143,6 +154,9 @@ impl Core {
             signing_key,
             access_token: settings.access_token.clone(),
             faults: Faults::default(),
+            troubles: Troubles::default(),
+            player: None,
+            notes: Notes::default(),
             in_flight: InFlight::default(),
             unasked: Unasked::default(),
             order_faults: OrderFaults::default(),
@@ -152,6 +166,7 @@ impl Core {
             accounts,
             stray: saved.stray,
             started: now,
+            seen: now,
             port: saved.port,
             issued: saved.issued,
             token_life_s: saved.token_life_s,
@@ -202,6 +217,16 @@ impl Core {
     /// What is to be sent since this was last asked, in order.
     pub(crate) fn take_outbox(&mut self) -> Vec<(SocketId, Out)> {
         std::mem::take(&mut self.outbox)
+    }
+
+    /// From now on what happens is noted.
+    pub(crate) fn note_truth(&mut self) {
+        self.notes.turn_on();
+    }
+
+    /// What was noted since this was last asked.
+    pub(crate) fn take_notes(&mut self) -> Vec<Note> {
+        self.notes.take()
     }
 
     /// Text that looks random and is different each time; deterministic from the key.

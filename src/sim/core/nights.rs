@@ -38,6 +38,7 @@ impl Core {
     /// Does what is due at `now`. Every question that depends on time begins with it, so that
     /// an answer never depends on how often somebody asks.
     pub(crate) fn pass_time(&mut self, now: UnixNanos) {
+        self.seen = now;
         for account in 0..self.accounts.len() {
             for product in Product::ALL {
                 let Some((ends, how)) = self.end_of(account, product) else { continue };
@@ -46,6 +47,7 @@ impl Core {
                 }
             }
         }
+        self.pass_faults(now);
         let today = ist_date(now);
         if today > self.market.catalogue().date {
             self.market.new_day(&Arc::new(Catalogue::build(today)), now);

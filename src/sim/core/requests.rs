@@ -1,6 +1,8 @@
 //! What a live session asks for by REST: subscriptions, quotes, the master. The token was
 //! checked before.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use super::Core;
@@ -10,6 +12,7 @@ use crate::sim::answers::Answer;
 use crate::sim::encode::{Message, code, json};
 use crate::sim::instruments::{Catalogue, Kind};
 use crate::sim::sessions::Subscription;
+use crate::sim::truth::{Event, Sent};
 
 /// Instruments in one request. Clients of live servers keep to it.
 const MAX_INSTRUMENTS: usize = 50;
@@ -32,6 +35,14 @@ impl Core {
         };
         let limit = self.settings.max_subscriptions;
         let Some(session) = &self.accounts[account].sessions.market else { return Answer::invalid_token() };
+        let of = self.accounts[account].of;
+        match self.troubles.refuses_batch(of) {
+            Some(true) => return Answer::too_many_subscriptions(session, limit, wanted.ids.len()),
+            Some(false) => {
+                return Answer::already_subscribed(limit.saturating_sub(session.subscriptions.len()));
+            }
+            None => {}
+        }
         let mut added = session.subscriptions.clone();
         for &id in &wanted.ids {
             if !added.insert(Subscription { id, code: wanted.code }) {
@@ -50,7 +61,7 @@ impl Core {
                 json!({ "Remaining_Subscription_Count": remaining }),
             );
         }
-        let quotes = self.list_quotes(&wanted);
+        let quotes = self.list_quotes(&wanted, Some(account));
         Answer::success(
             "s-session-0001",
             "Instrument subscribed successfully!",
@@ -98,7 +109,7 @@ impl Core {
                 Answer::bad_request("xtsMessageCode is none of 1501, 1502, 1510, 1512")
             }
             Ok(wanted) => {
-                let quotes = self.list_quotes(&wanted);
+                let quotes = self.list_quotes(&wanted, None);
                 Answer::success(
                     "s-quotes-0001",
                     "Get quotes successfully!",
@@ -142,7 +153,7 @@ impl Core {
 
     /// The current values, as JSON texts. Open interest of shares and indices is left out:
     /// there is none.
-    fn list_quotes(&mut self, wanted: &Wanted) -> Vec<String> {
+    fn list_quotes(&mut self, wanted: &Wanted, account: Option<usize>) -> Vec<String> {
         let catalogue = self.market.catalogue();
         let mut found = Vec::with_capacity(wanted.ids.len());
         for &id in &wanted.ids {
@@ -161,6 +172,10 @@ impl Core {
                 quote: self.market.quote(at),
                 underlying: None,
             };
+            if self.notes.is_on() {
+                let user = account.map_or_else(|| "".into(), |a| Arc::clone(&self.accounts[a].user));
+                self.notes.add(self.seen, Event::Message(Sent::new(user, &message, None)));
+            }
             let mut text = Vec::with_capacity(1024);
             json::full(&message, json::IdStyle::Text, &mut text);
             found.push(String::from_utf8(text).unwrap_or_default());

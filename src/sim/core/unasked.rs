@@ -118,7 +118,7 @@ impl Core {
     fn states(&self, now: UnixNanos) -> Vec<MarketState> {
         let calendar = match self.settings.hours {
             Hours::Always => Calendar::always_open(),
-            Hours::Exchange => Calendar::new(),
+            Hours::Exchange => Calendar::installed(),
         };
         EXCHANGES.into_iter().map(|e| calendar.state(e, now)).collect()
     }

@@ -6,7 +6,7 @@
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-use super::{Message, code, venue_time};
+use super::{Message, NOT_A_NUMBER, code, venue_time};
 use crate::market::{Level, Price, Segment};
 use crate::sim::settings::Layout;
 
@@ -28,6 +28,11 @@ impl Writer {
     pub(crate) fn new(layout: Layout) -> Self {
         let deflate = Compress::new(Compression::fast(), false);
         Self { layout, body: Vec::with_capacity(512), packed: vec![0; 1024], deflate }
+    }
+
+    /// What follows is written in this layout.
+    pub(crate) fn set_layout(&mut self, layout: Layout) {
+        self.layout = layout;
     }
 
     /// Appends one message to `out`, compressed if asked for and if that saves a fifth.
@@ -166,6 +171,8 @@ impl Writer {
 
     fn price(&mut self, segment: Segment, price: Price) {
         if self.layout == Layout::C {
+            // No integer says NaN.
+            let price = if price == NOT_A_NUMBER { Price::ZERO } else { price };
             let divisor = if segment == Segment::NseCurrency { 10_000_000 } else { 100 };
             self.i32((price.as_nanos() / (1_000_000_000 / divisor)) as i32);
         } else {
@@ -175,7 +182,7 @@ impl Writer {
 
     /// Both numbers are exact as doubles, so the quotient is the double nearest to the decimal.
     fn f64(&mut self, price: Price) {
-        let value = price.as_nanos() as f64 / 1e9;
+        let value = if price == NOT_A_NUMBER { f64::NAN } else { price.as_nanos() as f64 / 1e9 };
         self.body.extend_from_slice(&value.to_le_bytes());
     }
 

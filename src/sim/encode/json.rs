@@ -3,7 +3,7 @@
 //!
 //! Source: the official Node and Java SDKs, and XTS documentation.
 
-use super::{Message, code, venue_time};
+use super::{Message, NOT_A_NUMBER, code, venue_time};
 use crate::market::{Level, Price};
 use crate::sim::market::Quote;
 
@@ -220,6 +220,10 @@ fn number(key: &[u8], value: i64, out: &mut Vec<u8>) {
 
 /// Whole prices have no decimals, as JavaScript prints them.
 fn price(price: Price, out: &mut Vec<u8>) {
+    if price == NOT_A_NUMBER {
+        out.extend_from_slice(b"NaN");
+        return;
+    }
     price.write_to(out);
     if out.ends_with(b".0") {
         out.truncate(out.len() - 2);

@@ -5,7 +5,7 @@ pub(crate) mod binary;
 pub(crate) mod json;
 
 use crate::clock::UnixNanos;
-use crate::market::{InstrumentId, Segment};
+use crate::market::{InstrumentId, Price, Segment};
 use crate::sim::market::Quote;
 
 /// Message codes of XTS.
@@ -19,6 +19,9 @@ pub(crate) mod code {
     /// All that follow each update.
     pub(crate) const ALL: [u16; 4] = [TOUCHLINE, DEPTH, OPEN_INTEREST, LAST_PRICE];
 }
+
+/// A price that is written as NaN.
+pub(crate) const NOT_A_NUMBER: Price = Price::from_nanos(i64::MIN);
 
 /// One message to write.
 #[derive(Clone, Copy, Debug)]

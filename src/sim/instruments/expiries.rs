@@ -48,7 +48,7 @@ fn by_month(today: Date, exchange: Exchange, count: usize, pick: impl Fn(Date) -
 }
 
 fn on_trading_day(mut day: Date, exchange: Exchange) -> Date {
-    let calendar = Calendar::new();
+    let calendar = Calendar::installed();
     // No run of holidays is that long; the bound keeps a faulty calendar from hanging us.
     for _ in 0..14 {
         if calendar.trades_on(exchange, day) {

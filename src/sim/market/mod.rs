@@ -141,6 +141,11 @@ impl Market {
         self.muted = on;
     }
 
+    /// How many times faster than real it moves from now on.
+    pub(crate) fn set_pace(&mut self, pace: f64) {
+        self.rules.pace = pace;
+    }
+
     /// Whether `exchange` trades at `now`.
     pub(crate) fn is_open(&self, exchange: Exchange, now: UnixNanos) -> bool {
         self.rules.calendar.state(exchange, now) == MarketState::Open

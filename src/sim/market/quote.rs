@@ -99,6 +99,25 @@ impl Quote {
         if close > 0.0 { 100.0 * (self.ltp.as_nanos() as f64 - close) / close } else { 0.0 }
     }
 
+    /// Puts one price in place of each, for a message that is to be wrong.
+    pub(crate) fn spoil_prices(&mut self, price: Price) {
+        for each in [&mut self.ltp, &mut self.open, &mut self.high, &mut self.low, &mut self.close] {
+            *each = price;
+        }
+        for level in self.bids.iter_mut().chain(&mut self.asks) {
+            level.price = price;
+        }
+    }
+
+    /// Moves the exchange's times, for a message that is to be wrong.
+    pub(crate) fn shift_times(&mut self, by_s: i64) {
+        for time in [&mut self.updated, &mut self.last_trade] {
+            if *time != UnixNanos::ZERO {
+                *time = UnixNanos::from_secs(time.as_secs().saturating_add(by_s));
+            }
+        }
+    }
+
     /// A new trading day: the last price becomes the previous close, nothing is traded yet.
     pub(crate) fn new_day(&mut self) {
         self.close = self.ltp;

@@ -1,6 +1,6 @@
 //! `/__sim/…`: what tests ask the simulator and tell it to do. Not the venue's protocol.
 //!
-//! Asked (GET): `state` (totals, the first account's session, every account), `truth` (last
+//! Asked (GET): `faults` (what is in force of those of `fault`, and how often each struck), `state` (totals, the first account's session, every account), `truth` (last
 //! values), `bars` (`segment`, `id`, `interval`, `from`, `to`: the past), `candles` (the latest that were sent), `books` (every account's books without the venue's oddities), `logins` (every login
 //! and every request with a token that is no good; how many logins were in flight at once).
 //!
@@ -18,6 +18,7 @@
 //! | `order_faults` | `kind`, `count`, `after_ms`, `account`, `call`; or `clear` |
 //! | `fill` | `account`: its next open order is filled |
 //! | `mute` | `on`: the market stands still |
+//! | `fault` | one fault for a while, as in a scenario (`src/sim/SCENARIOS.md`); or `clear` |
 //!
 //! Kinds of fault: `credentials`, `disabled`, `rate_limited` (`retry_after_s`), `unavailable`
 //! (`status`), `slow` (`ms`, which goes with every kind), `opaque`, `no_expiry`, `skewed`
@@ -36,12 +37,13 @@ use serde_json::{Value, json};
 use super::Shared;
 use crate::clock::UnixNanos;
 use crate::sim::answers::Answer;
-use crate::sim::core::{Away, Core, LoginFault, OrderFault, Query};
+use crate::sim::core::{Away, Core, LoginFault, OrderFault, Query, Spec};
 use crate::sim::sessions::Product;
 use crate::sim::settings::SocketEnd;
 
 /// What may be posted.
-const CONTROLS: [&str; 9] = [
+const CONTROLS: [&str; 10] = [
+    "fault",
     "token_life",
     "access_token",
     "expire",
@@ -64,6 +66,7 @@ pub(super) fn answer(
 ) -> Option<Answer> {
     let look = |ask: fn(&mut Core, UnixNanos) -> Value| Some(Answer::plain(&shared.with(ask)));
     match (method, path) {
+        (&Method::GET, "faults") => return look(|core, now| core.faults_in_force(now)),
         (&Method::GET, "state") => return look(|core, now| core.state(now)),
         (&Method::GET, "truth") => return look(|core, now| core.truth(now)),
         (&Method::GET, "logins") => return look(|core, _| core.logins_view()),
@@ -75,7 +78,22 @@ pub(super) fn answer(
     if is_foreign {
         return Some(wrong(403, "not for web pages"));
     }
+    if path == "fault" {
+        return Some(fault(body, shared).unwrap_or_else(|what| wrong(400, &what)));
+    }
     Some(control(path, body, shared).unwrap_or_else(|what| wrong(400, what)))
+}
+
+/// `POST fault`.
+fn fault(body: &Value, shared: &Shared) -> Result<Answer, String> {
+    let done = if body["clear"] == true {
+        let name = body["fault"].as_str();
+        json!({ "cleared": shared.change(|core, now| core.clear_faults(name, now)) })
+    } else {
+        let spec = Spec::parse(body)?;
+        json!({ "number": shared.change(|core, now| core.begin_fault(spec, now))? })
+    };
+    Ok(Answer::plain(&done))
 }
 
 /// `GET bars`.

@@ -2,6 +2,8 @@
 
 mod away;
 mod control;
+mod payload;
+mod polling;
 mod rest;
 mod socket;
 
@@ -20,10 +22,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock::{Clock, UnixNanos};
 use crate::sim::accounts::{DemoAccount, DemoKeys};
-use crate::sim::core::{Core, Out, SocketId};
+use crate::sim::core::{Core, Out, SocketId, Spec};
 use crate::sim::market::{Capture, CaptureError};
+use crate::sim::scenario::{Scenario, ScenarioError};
 use crate::sim::settings::{Prices, Settings};
 use crate::sim::state::StateFile;
+use crate::sim::truth::{Recording, Sinks};
 
 /// The longest the market sleeps: also how soon a control or an expiry is noticed.
 const IDLE: Duration = Duration::from_millis(20);
@@ -66,6 +70,17 @@ pub enum Error {
         /// Why not.
         source: CaptureError,
     },
+    /// The scenario cannot be played.
+    #[error(transparent)]
+    Scenario(#[from] ScenarioError),
+    /// The truth file cannot be written.
+    #[error("cannot write the truth to {}: {source}", path.display())]
+    Truth {
+        /// Which file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// A setting is out of its range.
     #[error("sim.{key} {problem}")]
     Setting {
@@ -80,12 +95,18 @@ pub enum Error {
 }
 
 /// A running simulated broker. It ends when this is dropped.
-#[derive(Debug)]
 pub struct SimServer {
     address: SocketAddr,
     accounts: Vec<DemoAccount>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for SimServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimServer").field("address", &self.address).finish_non_exhaustive()
+    }
 }
 
 impl SimServer {
@@ -121,10 +142,29 @@ impl SimServer {
         core.set_port(address.port());
         let accounts = core.demo_accounts();
 
-        let locked = Locked { core, links: HashMap::new(), next_socket: 1 };
-        let shared = Arc::new(Shared { locked: Mutex::new(locked), file: Mutex::new(file), clock, settings });
+        let truth = match &settings.truth_file {
+            path if path.as_os_str().is_empty() => Sinks::default(),
+            path => {
+                core.note_truth();
+                Sinks::open(path).map_err(|source| Error::Truth { path: path.clone(), source })?
+            }
+        };
+        if !settings.scenario.is_empty() {
+            let scenario = Scenario::load(&settings.scenario)?;
+            core.play(scenario, clock.now())
+                .map_err(|problem| ScenarioError::Wrong { name: settings.scenario.clone(), problem })?;
+        }
+        let locked = Locked { core, links: HashMap::new(), next_socket: 1, truth };
+        let shared = Arc::new(Shared {
+            locked: Mutex::new(locked),
+            polling: Mutex::default(),
+            file: Mutex::new(file),
+            clock,
+            settings,
+        });
         shared.save().map_err(|source| Error::State { path: state_file.unwrap_or_default(), source })?;
 
+        let ours = Arc::clone(&shared);
         let (stop, stopped) = oneshot::channel();
         let (started, ready) = oneshot::channel();
         let thread = std::thread::Builder::new()
@@ -139,7 +179,7 @@ impl SimServer {
             Err(_) => return Err(Error::Thread(std::io::Error::other("it ended at once"))),
         }
         tracing::info!(%address, "simulated broker listens");
-        Ok(Self { address, accounts, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, accounts, stop: Some(stop), thread: Some(thread), shared: ours })
     }
 
     /// Where it listens.
@@ -155,6 +195,43 @@ impl SimServer {
     /// Every account with its keys, the first one first.
     pub fn all_credentials(&self) -> Vec<DemoAccount> {
         self.accounts.clone()
+    }
+
+    /// Begins a fault, as `POST /__sim/fault` does. Returns its number.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn begin_fault(&self, fault: &serde_json::Value) -> Result<u64, String> {
+        let spec = Spec::parse(fault)?;
+        self.shared.change(|core, now| core.begin_fault(spec, now))
+    }
+
+    /// Ends every fault that is in force. Returns how many there were.
+    pub fn clear_faults(&self) -> usize {
+        self.shared.change(|core, now| core.clear_faults(None, now))
+    }
+
+    /// What is in force, as `GET /__sim/faults` shows it.
+    pub fn faults(&self) -> serde_json::Value {
+        self.shared.with(|core, now| core.faults_in_force(now))
+    }
+
+    /// Plays a scenario from now on, instead of one that is being played.
+    ///
+    /// # Errors
+    /// If a step names no account of this broker.
+    pub fn play(&self, scenario: Scenario) -> Result<(), String> {
+        self.shared.with(|core, now| core.play(scenario, now))
+    }
+
+    /// Notes from now on what is really sent and done; at most `most` wait to be taken, the
+    /// oldest go.
+    pub fn record_truth(&self, most: usize) -> Recording {
+        let recording = Recording::new(most);
+        let mut locked = lock(&self.shared.locked);
+        locked.core.note_truth();
+        locked.truth.record(recording.clone());
+        recording
     }
 
     /// Stops it and waits for its end. Sockets break off.
@@ -275,6 +352,8 @@ async fn run_market(shared: &Shared, quantum: Duration) {
 /// What requests, sockets and the market share.
 struct Shared {
     locked: Mutex<Locked>,
+    /// Never held together with another.
+    polling: Mutex<polling::Sessions>,
     /// Taken before `locked`, so that states are written in the order they came about.
     file: Mutex<Option<StateFile>>,
     clock: Arc<dyn Clock>,
@@ -285,6 +364,7 @@ struct Locked {
     core: Core,
     links: HashMap<SocketId, Link>,
     next_socket: SocketId,
+    truth: Sinks,
 }
 
 /// The way to a socket's task.
@@ -295,9 +375,42 @@ struct Link {
     waiting: Arc<AtomicUsize>,
     /// Ends the task whatever it waits for.
     given_up: Arc<Notify>,
+    /// Nothing is read from it any more.
+    frozen: Arc<Notify>,
+}
+
+impl Link {
+    /// Hands something over. If the task has ended, it forgets the socket by itself.
+    fn send(&self, out: Out) {
+        self.waiting.fetch_add(size(&out), Ordering::Relaxed);
+        let _ = self.frames.send(out);
+    }
+
+    /// Something was taken from it.
+    fn sent(&self, out: &Out) {
+        self.waiting.fetch_sub(size(out), Ordering::Relaxed);
+    }
+}
+
+fn size(out: &Out) -> usize {
+    match out {
+        Out::Text(text) => text.len(),
+        Out::Binary(bytes) => bytes.len(),
+        Out::Close { .. } | Out::Freeze => 0,
+    }
 }
 
 impl Shared {
+    /// A way to a socket that is about to be opened.
+    fn new_link(&self, frames: mpsc::UnboundedSender<Out>) -> (SocketId, Link) {
+        let link = Link { frames, waiting: Arc::default(), given_up: Arc::default(), frozen: Arc::default() };
+        let mut locked = lock(&self.locked);
+        let id = locked.next_socket;
+        locked.next_socket += 1;
+        locked.links.insert(id, link.clone());
+        (id, link)
+    }
+
     /// Asks the core, and sends what comes of it. What changes the saved state goes through
     /// [`Self::change`].
     fn with<R>(&self, ask: impl FnOnce(&mut Core, UnixNanos) -> R) -> R {
@@ -357,6 +470,7 @@ impl Shared {
         let mut locked = lock(&self.locked);
         locked.links.remove(&id);
         locked.core.close_socket(id);
+        locked.deliver();
     }
 }
 
@@ -364,14 +478,14 @@ impl Locked {
     fn deliver(&mut self) {
         for (id, out) in self.core.take_outbox() {
             let Some(link) = self.links.get(&id) else { continue };
-            let bytes = match &out {
-                Out::Text(text) => text.len(),
-                Out::Binary(bytes) => bytes.len(),
-                Out::Close { .. } => 0,
-            };
-            link.waiting.fetch_add(bytes, Ordering::Relaxed);
-            // The task has ended: it forgets the socket by itself.
-            let _ = link.frames.send(out);
+            if out == Out::Freeze {
+                link.frozen.notify_one();
+            }
+            link.send(out);
+        }
+        let notes = self.core.take_notes();
+        if !notes.is_empty() {
+            self.truth.put(notes);
         }
     }
 }

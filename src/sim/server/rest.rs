@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use super::{Shared, away, control, socket};
 use crate::sim::answers::Answer;
-use crate::sim::core::{Away, Core, INTERACTIVE_CLUSTER, LOOKUP_CLUSTER, Manner, OrderCall, Query};
+use crate::sim::core::{
+    Away, Core, INTERACTIVE_CLUSTER, LOOKUP_CLUSTER, Manner, OrderCall, Query, RestAnswer,
+};
 use crate::sim::sessions::Product;
 
 /// Bodies are a list of some instruments at most.
@@ -42,6 +44,19 @@ pub(super) async fn dispatch(
     {
         return away::end(&request, away);
     }
+    if !path.starts_with("/__sim/")
+        && let Some((late, answer)) = shared.with(|core, now| core.meet_request(&path, now))
+    {
+        tokio::time::sleep(late).await;
+        match answer {
+            None => {}
+            Some(RestAnswer::HangUp) => return away::end(&request, Away::HangUp),
+            Some(RestAnswer::Html { status }) => return refuse(Answer::unavailable(status)),
+            Some(RestAnswer::RateLimited { retry_after_s }) => {
+                return refuse(Answer { retry_after_s, ..Answer::rate_limited() });
+            }
+        }
+    }
     let Some((first, rest)) = path.trim_start_matches('/').split_once('/') else {
         let is_lookup = path.eq_ignore_ascii_case("/hostlookup") && request.method() == Method::POST;
         let answer = if is_lookup {
@@ -71,7 +86,7 @@ pub(super) async fn dispatch(
     }
     if rest == "socket.io" && first != "__sim" {
         let product = if market.is_some() { Product::Market } else { Product::Interactive };
-        return socket::open(&request, payload, shared, product, market == Some(true));
+        return socket::open(&request, payload, shared, product, market == Some(true)).await;
     }
     let _flight = match (first, market) {
         ("__sim", _) => None,

@@ -1,18 +1,18 @@
 //! One client's WebSocket: handshake, frames out, packets in, and the drop of a silent client.
+//! One that starts by polling is `polling` until it changes over.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::Message;
 use serde_json::json;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Link, Shared, lock, rest};
+use super::{Link, Shared, polling, rest};
 use crate::sim::answers::Answer;
 use crate::sim::core::{Connect, Out, SocketId};
 use crate::sim::sessions::Product;
@@ -20,8 +20,21 @@ use crate::sim::sessions::Product;
 /// An interactive socket without `apiType` is cut after so long (seen on a live server).
 const UNTYPED_LIFE: Duration = Duration::from_secs(10);
 
-/// Answers a handshake, and starts the socket's task if it is accepted.
-pub(super) fn open(
+/// What a handshake, or a later request of the same client, asks for.
+pub(super) struct Asked {
+    pub(super) product: Product,
+    pub(super) connect: Connect,
+    /// Of a session that there is already; empty in a handshake.
+    pub(super) sid: String,
+    /// The client reads text only: `b64=1`.
+    pub(super) is_text_only: bool,
+    /// How long the socket may live.
+    pub(super) life: Option<Duration>,
+}
+
+/// Answers a handshake, and starts the socket's task if it is accepted; and what else a polling
+/// client asks.
+pub(super) async fn open(
     request: &HttpRequest,
     payload: web::Payload,
     shared: Arc<Shared>,
@@ -31,31 +44,44 @@ pub(super) fn open(
     let query = web::Query::<HashMap<String, String>>::from_query(request.query_string());
     let mut query = query.map(web::Query::into_inner).unwrap_or_default();
     let mut take = |key: &str| query.remove(key).unwrap_or_default();
-    // Engine.IO's own refusals, as its Node server words them.
-    if take("transport") != "websocket" {
-        return rest::refuse(engine_error(0, "Transport unknown"));
-    }
-    if !request.headers().contains_key(header::UPGRADE) {
-        return rest::refuse(engine_error(3, "Bad request"));
-    }
+    let transport = take("transport");
+    let is_polling = transport == "polling";
     let connect = Connect {
         token: take("token"),
         user_id: take("userID"),
         broadcast_mode: take("broadcastMode"),
         is_binary,
+        is_polling,
     };
     let is_typed = product == Product::Market || take("apiType").eq_ignore_ascii_case("interactive");
-
-    let (frames, received) = mpsc::unbounded_channel();
-    let link = Link { frames, waiting: Arc::new(AtomicUsize::new(0)), given_up: Arc::new(Notify::new()) };
-    let id = {
-        let mut locked = lock(&shared.locked);
-        let id = locked.next_socket;
-        locked.next_socket += 1;
-        locked.links.insert(id, link.clone());
-        id
+    let asked = Asked {
+        product,
+        connect,
+        sid: take("sid"),
+        is_text_only: !matches!(take("b64").as_str(), "" | "0" | "false"),
+        life: if is_typed { None } else { Some(UNTYPED_LIFE) },
     };
-    let accepted = shared.with(|core, now| core.open_socket(product, &connect, id, now));
+    // Engine.IO's own refusals, as its Node server words them.
+    if !is_polling && transport != "websocket" {
+        return rest::refuse(engine_error(0, "Transport unknown"));
+    }
+    // A server of revision 3 takes every client for one of its own.
+    if shared.settings.engine_io == 4 && take("EIO") != "4" {
+        return rest::refuse(engine_error(5, "Unsupported protocol version"));
+    }
+    if is_polling {
+        return polling::answer(request, payload, shared, asked).await;
+    }
+    if !request.headers().contains_key(header::UPGRADE) {
+        return rest::refuse(engine_error(3, "Bad request"));
+    }
+    if !asked.sid.is_empty() {
+        return polling::upgrade(request, payload, shared, &asked.sid);
+    }
+
+    let (frames, mut received) = mpsc::unbounded_channel();
+    let (id, link) = shared.new_link(frames);
+    let accepted = shared.with(|core, now| core.open_socket(product, &asked.connect, id, now));
     let upgraded = match accepted {
         Ok(()) => actix_ws::handle(request, payload),
         Err(answer) => {
@@ -65,8 +91,15 @@ pub(super) fn open(
     };
     match upgraded {
         Ok((response, session, stream)) => {
-            let life = if is_typed { None } else { Some(UNTYPED_LIFE) };
-            actix_web::rt::spawn(run(shared, id, link, received, session, stream, life));
+            actix_web::rt::spawn(async move {
+                let cut = async {
+                    match asked.life {
+                        Some(life) => tokio::time::sleep(life).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                run(shared, id, link, &mut received, session, stream, cut).await;
+            });
             response
         }
         Err(error) => {
@@ -76,28 +109,23 @@ pub(super) fn open(
     }
 }
 
-fn engine_error(code: u8, message: &str) -> Answer {
+pub(super) fn engine_error(code: u8, message: &str) -> Answer {
     Answer::json(400, json!({ "code": code, "message": message }).to_string())
 }
 
-async fn run(
+/// A socket's life as a WebSocket, until one side ends it or `cut` is over.
+pub(super) async fn run(
     shared: Arc<Shared>,
     id: SocketId,
     link: Link,
-    received: mpsc::UnboundedReceiver<Out>,
+    received: &mut mpsc::UnboundedReceiver<Out>,
     session: actix_ws::Session,
     stream: actix_ws::MessageStream,
-    life: Option<Duration>,
+    cut: impl Future<Output = ()>,
 ) {
     // Dropping the session ends the response, and with it the connection.
-    let cut = async {
-        match life {
-            Some(life) => tokio::time::sleep(life).await,
-            None => std::future::pending().await,
-        }
-    };
     tokio::select! {
-        () = write(received, session.clone(), &link.waiting) => {}
+        () = write(received, session.clone(), &link) => {}
         () = read(&shared, id, session, stream, &link) => {}
         () = cut => {}
         () = link.given_up.notified() => {}
@@ -105,15 +133,18 @@ async fn run(
     shared.forget(id);
 }
 
-async fn write(
-    mut received: mpsc::UnboundedReceiver<Out>,
-    mut session: actix_ws::Session,
-    waiting: &AtomicUsize,
-) {
+async fn write(received: &mut mpsc::UnboundedReceiver<Out>, mut session: actix_ws::Session, link: &Link) {
+    let mut is_frozen = false;
     while let Some(out) = received.recv().await {
-        let (bytes, sent) = match out {
-            Out::Text(text) => (text.len(), session.text(text.to_string()).await),
-            Out::Binary(data) => (data.len(), session.binary(data).await),
+        let sent = match &out {
+            Out::Freeze => {
+                is_frozen = true;
+                Ok(())
+            }
+            // Lost on the way.
+            Out::Text(_) | Out::Binary(_) if is_frozen => Ok(()),
+            Out::Text(text) => session.text(text.to_string()).await,
+            Out::Binary(data) => session.binary(data.clone()).await,
             Out::Close { clean: false } => return,
             Out::Close { clean: true } => {
                 // Socket.IO's goodbye, Engine.IO's, WebSocket's.
@@ -123,7 +154,7 @@ async fn write(
                 return;
             }
         };
-        waiting.fetch_sub(bytes, Ordering::Relaxed);
+        link.sent(&out);
         if sent.is_err() {
             return;
         }
@@ -146,6 +177,8 @@ async fn read(
     pings.reset();
     loop {
         tokio::select! {
+            // Neither read nor looked after: the other end hears nothing until the end.
+            () = link.frozen.notified() => std::future::pending().await,
             message = stream.recv() => match message {
                 Some(Ok(Message::Text(text))) => {
                     deadline = Instant::now() + patience;
@@ -168,8 +201,7 @@ async fn read(
                 return;
             }
             _ = pings.tick(), if settings.engine_io == 4 => {
-                let _ = link.frames.send(Out::Text("2".into()));
-                link.waiting.fetch_add(1, Ordering::Relaxed);
+                link.send(Out::Text("2".into()));
             }
         }
     }

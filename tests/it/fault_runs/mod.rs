@@ -75,10 +75,10 @@ struct Summary {
     gaps: usize,
 }
 
-/// What the consumer that may hear of states and gaps was told from `begun` on.
-fn told(world: &World, kind: &str, begun: Instant) -> Vec<Value> {
+/// What the consumers that speak so were told of a kind from `begun` on.
+fn told(world: &World, speech: Speech, kind: &str, begun: Instant) -> Vec<Value> {
     let mut found = Vec::new();
-    for watcher in world.watchers.iter().filter(|w| w.speech == Speech::Numbered) {
+    for watcher in world.watchers.iter().filter(|w| w.speech == speech) {
         let book = watcher.book();
         let notes = book.notes.iter().filter(|(at, note)| *at >= begun && note["type"] == kind);
         found.extend(notes.map(|(_, note)| note.clone()));
@@ -86,8 +86,18 @@ fn told(world: &World, kind: &str, begun: Instant) -> Vec<Value> {
     found
 }
 
-fn hears_of_states(world: &World) -> bool {
-    world.watchers.iter().any(|w| w.speech == Speech::Numbered && w.book().granted["state"] == true)
+/// Whoever asked for nothing but OpenAlgo gets nothing else.
+fn plain_is_undisturbed(world: &World) -> Result<()> {
+    for watcher in world.watchers.iter().filter(|w| w.speech == Speech::Plain) {
+        let strange = watcher
+            .book()
+            .notes
+            .iter()
+            .map(|(_, note)| note.clone())
+            .find(|note| !matches!(note["type"].as_str(), Some("auth" | "subscribe")));
+        ensure!(strange.is_none(), "a plain consumer was sent {}", strange.unwrap_or_default());
+    }
+    Ok(())
 }
 
 async fn one_fault(world: &World, fault: &Fault, lateness: &Lateness, summary: &mut Summary) -> Result<()> {
@@ -105,10 +115,13 @@ async fn one_fault(world: &World, fault: &Fault, lateness: &Lateness, summary: &
     summary.slowest = summary.slowest.max(took);
     summary.faults.push(format!("{fault} ({} ms)", took.as_millis()));
     // An interruption that lasted is announced.
-    if hears_of_states(world) && fault.interrupts() && live - begun > TICK_IDLE * 3 {
-        let states = told(world, "state", begun);
-        let named = |state: &Value| matches!(state["state"].as_str(), Some("stale" | "connecting"));
-        ensure!(states.iter().any(named), "{fault}: nobody was told: {states:?}");
+    let late = lateness.so_far().saturating_sub(late_before);
+    if fault.interrupts() && live - begun > TICK_IDLE * 2 + late {
+        for speech in [Speech::Numbered, Speech::Binary] {
+            let states = told(world, speech, "state", begun);
+            let named = |state: &Value| matches!(state["state"].as_str(), Some("stale" | "connecting"));
+            ensure!(states.iter().any(named), "{fault}: the {speech:?} consumer was not told: {states:?}");
+        }
         summary.announced += 1;
     }
     Ok(())
@@ -136,10 +149,12 @@ async fn run(seed: u64) -> Result<Summary> {
     ensure!(wrong.is_empty(), "{} wrong values:\n{}", wrong.len(), wrong[..wrong.len().min(10)].join("\n"));
     ensure!(summary.got > 50 && summary.sent > 20, "hardly anything was compared: {}", summary.got);
 
-    // A gap that was opened is closed.
-    let (opened, closed) = (told(&world, "gap", begun), told(&world, "gap_closed", begun));
+    // A gap that was declared is closed.
+    let (opened, closed) =
+        (told(&world, Speech::Numbered, "gap", begun), told(&world, Speech::Numbered, "gap_closed", begun));
     summary.gaps = opened.len();
     ensure!(closed.len() >= opened.len(), "gaps {opened:?}, of which closed {closed:?}");
+    plain_is_undisturbed(&world)?;
 
     let logins = world.sim("state").await?["logins"].clone();
     let ended =

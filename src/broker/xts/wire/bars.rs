@@ -152,7 +152,7 @@ impl Grid {
             Segment::BseFo => Exchange::Bfo,
             Segment::Mcx => Exchange::Mcx,
         };
-        midnight(wall) + Calendar::new().usual_open(exchange, date(wall)).secs()
+        midnight(wall) + Calendar::installed().usual_open(exchange, date(wall)).secs()
     }
 
     /// Start of the bar that a stamp belongs to, as wall-clock time.

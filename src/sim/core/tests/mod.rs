@@ -13,6 +13,7 @@ mod books;
 mod market_keys;
 mod nights;
 mod orders;
+mod trouble;
 mod unasked;
 
 const USER: &str = "SIM01";

@@ -141,6 +141,7 @@ impl MemoryBroker {
             user_id: token.facts.user_id.clone(),
             broadcast_mode: "Full".to_owned(),
             is_binary: true,
+            is_polling: false,
         };
         let (frames, received) = mpsc::unbounded_channel();
         let now = self.venue.clock.now();

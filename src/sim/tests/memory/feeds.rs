@@ -105,6 +105,7 @@ impl Feed for MemoryFeed {
                 self.counts.invalid_prices += u64::from(counts.invalid_prices);
                 Ok(())
             }
+            Some(Out::Freeze) => Ok(()),
             Some(Out::Close { clean }) => Err(closed(clean)),
             None => Err(closed(false)),
         })
@@ -130,7 +131,7 @@ impl MemoryAccountFeed {
         loop {
             let text: Arc<str> = match self.received.recv().await {
                 Some(Out::Text(text)) => text,
-                Some(Out::Binary(_)) => continue,
+                Some(Out::Binary(_) | Out::Freeze) => continue,
                 Some(Out::Close { clean }) => return Err(closed(clean)),
                 None => return Err(closed(false)),
             };
