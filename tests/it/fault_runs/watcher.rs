@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
-use tickgate::client::{Client, Event, What};
+use tickgate::client::{Client, Event, Trust, What};
 use tickgate::market::Price;
 use tickgate::protocol::Mode;
 use tokio::task::JoinHandle;
@@ -20,7 +20,7 @@ pub(crate) enum Speech {
     Plain,
     /// OpenAlgo with sequence numbers and states, LTP mode.
     Numbered,
-    /// The binary encoding, Depth mode.
+    /// The binary encoding with states, Depth mode.
     Binary,
 }
 
@@ -171,7 +171,8 @@ async fn text(
 }
 
 async fn binary(url: &str, key: &str, names: &[String], book: &Mutex<Book>) -> Result<(), String> {
-    let mut client = Client::connect(url, key).await.map_err(|e| e.to_string())?;
+    let mut client =
+        Client::connect_with_states(url, key, &Trust::default()).await.map_err(|e| e.to_string())?;
     let pairs: Vec<_> = names.iter().filter_map(|name| name.split_once(':')).collect();
     let outcomes = client.subscribe(&pairs, Mode::Depth).await.map_err(|e| e.to_string())?;
     if let Some(failed) = outcomes.iter().find(|o| o.error.is_some()) {
