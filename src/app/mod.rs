@@ -125,8 +125,19 @@ impl Error {
 /// # Errors
 /// [`Error`] if it cannot start; nothing is left running then.
 pub async fn run(loaded: Loaded, shutdown: impl Future<Output = ()>) -> Result<Outcome, Error> {
+    run_on(Arc::new(SystemClock), loaded, shutdown).await
+}
+
+/// The same on another clock, so that days can be tried in minutes.
+///
+/// # Errors
+/// [`Error`] if it cannot start; nothing is left running then.
+pub async fn run_on(
+    clock: Arc<dyn Clock>,
+    loaded: Loaded,
+    shutdown: impl Future<Output = ()>,
+) -> Result<Outcome, Error> {
     let Loaded { config, secrets, .. } = loaded;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let prometheus = Prometheus::install().map_err(|e| start("metrics", e))?;
     // The data directory before the ports: a second server on the directory has the same ports configured as a
     // rule, and is to be told of the directory.

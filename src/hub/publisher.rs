@@ -88,8 +88,7 @@ pub(super) struct Slot {
     pub(super) topics: Vec<Topic>,
 }
 
-/// When the last live tick of each kind was received; `ZERO` before the first of this
-/// generation. By kind: a live quote does not make a snapshot of the book old.
+/// When the last live tick of each kind was received; `ZERO` before the first. By kind: a live quote does not make a snapshot of the book old.
 #[derive(Debug, Default)]
 pub(super) struct Live {
     price: UnixNanos,
@@ -311,11 +310,16 @@ impl Publisher {
         }
     }
 
-    /// To be called when the feed has been opened anew: what was live before is so no more,
-    /// and a snapshot may replace it.
+    /// To be called when the feed has been opened anew. A snapshot that is asked for from now on
+    /// counts again; one that was asked for before and comes late still undoes nothing. Only
+    /// moments that a clock set back has put into the future are forgotten.
     pub fn new_generation(&mut self) {
+        let now = self.inner.clock.now();
         for slot in &mut self.memory.slots {
-            slot.live = Live::default();
+            let live = &mut slot.live;
+            for moment in [&mut live.price, &mut live.depth, &mut live.open_interest] {
+                *moment = (*moment).min(now);
+            }
         }
     }
 

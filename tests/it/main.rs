@@ -10,6 +10,7 @@ mod binary;
 mod books;
 mod consumer;
 mod failure;
+mod fault_runs;
 mod freshness;
 mod gaps;
 mod history;

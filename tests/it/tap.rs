@@ -4,7 +4,9 @@
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,6 +17,7 @@ type Record = Arc<Mutex<Vec<Vec<u8>>>>;
 pub(crate) struct Tap {
     pub(crate) address: SocketAddr,
     record: Record,
+    frozen: Arc<AtomicBool>,
 }
 
 impl Tap {
@@ -23,6 +26,8 @@ impl Tap {
         let address = listener.local_addr().unwrap();
         let record = Record::default();
         let records = Arc::clone(&record);
+        let frozen = Arc::new(AtomicBool::new(false));
+        let is_frozen = Arc::clone(&frozen);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let Ok(server) = TcpStream::connect(broker).await else { continue };
@@ -34,6 +39,7 @@ impl Tap {
                     let _ = to_server.shutdown().await;
                 });
                 let records = Arc::clone(&records);
+                let is_frozen = Arc::clone(&is_frozen);
                 tokio::spawn(async move {
                     let index = {
                         let mut records = records.lock().unwrap();
@@ -45,6 +51,9 @@ impl Tap {
                         if n == 0 {
                             break;
                         }
+                        while is_frozen.load(Ordering::Relaxed) {
+                            tokio::time::sleep(Duration::from_millis(5)).await;
+                        }
                         // Remembered before it is passed on: a consumer can never be ahead.
                         records.lock().unwrap()[index].extend_from_slice(&buffer[..n]);
                         if to_client.write_all(&buffer[..n]).await.is_err() {
@@ -55,7 +64,38 @@ impl Tap {
                 });
             }
         });
-        Self { address, record }
+        Self { address, record, frozen }
+    }
+
+    /// Lets nothing through from the broker, with all connections open, as a path does that went dead
+    /// half-way; or lets it go on, with what came meanwhile.
+    pub(crate) fn freeze(&self, on: bool) {
+        self.frozen.store(on, Ordering::Relaxed);
+    }
+
+    /// Last price and volume of every quote the broker gave over REST so far, by (segment, id).
+    pub(crate) fn snapshots(&self) -> HashMap<(i16, i32), Vec<(f64, i64)>> {
+        let mut found: HashMap<_, Vec<_>> = HashMap::new();
+        for bytes in self.record.lock().unwrap().iter().filter(|b| !b.starts_with(b"HTTP/1.1 101")) {
+            // Quotes are JSON in a JSON string.
+            let text = String::from_utf8_lossy(bytes).replace('\\', "");
+            for quote in text.split("{\"MessageCode\":").skip(1) {
+                let number = |name: &str| -> Option<f64> {
+                    let rest = quote.split_once(&format!("\"{name}\":"))?.1.trim_start_matches('"');
+                    let end = rest.find(|c: char| !matches!(c, '0'..='9' | '.' | '-'))?;
+                    rest[..end].parse().ok()
+                };
+                let (Some(segment), Some(id)) = (number("ExchangeSegment"), number("ExchangeInstrumentID"))
+                else {
+                    continue;
+                };
+                if let (Some(last), Some(volume)) = (number("LastTradedPrice"), number("TotalTradedQuantity"))
+                {
+                    found.entry((segment as i16, id as i32)).or_default().push((last, volume as i64));
+                }
+            }
+        }
+        found
     }
 
     /// Every message the broker sent over WebSockets so far, by (segment, id), in order.
