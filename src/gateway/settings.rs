@@ -30,6 +30,10 @@ pub struct Settings {
     pub max_consumers: usize,
     /// Connections from one address; loopback, behind which a proxy may stand, is exempt.
     pub max_consumers_per_address: usize,
+    /// Connections to the HTTP port in all. Beyond it, the one that is idle for the longest time ends.
+    pub max_http_connections: usize,
+    /// The same from one address; loopback is exempt.
+    pub max_http_connections_per_address: usize,
     /// Subscriptions (instrument and mode) of one connection.
     pub max_instruments_per_consumer: usize,
     /// Frames a connection may send in a second; what it sends beyond that waits.
@@ -87,6 +91,8 @@ impl Default for Settings {
             shards: 0,
             max_consumers: 10_000,
             max_consumers_per_address: 1_000,
+            max_http_connections: 512,
+            max_http_connections_per_address: 64,
             max_instruments_per_consumer: 10_000,
             max_commands_per_second: 1_000,
             max_frame_unauthenticated_bytes: 4 << 10,
@@ -122,6 +128,12 @@ impl Settings {
         };
         at_least("max_consumers", self.max_consumers as u64, 1, "must be at least 1");
         at_least("max_consumers_per_address", self.max_consumers_per_address as u64, 1, "must be at least 1");
+        for (key, value) in [
+            ("max_http_connections", self.max_http_connections),
+            ("max_http_connections_per_address", self.max_http_connections_per_address),
+        ] {
+            at_least(key, value as u64, 1, "must be at least 1");
+        }
         at_least(
             "max_instruments_per_consumer",
             self.max_instruments_per_consumer as u64,
@@ -156,6 +168,9 @@ impl Settings {
             ("close_timeout_ms", self.close_timeout_ms),
         ] {
             at_least(key, value, 1, "must be at least 1");
+        }
+        if self.max_http_connections > 2048 {
+            found.push(("max_http_connections", "must be at most 2048; consumers belong on the feed port"));
         }
         found
     }

@@ -1,11 +1,16 @@
 //! The JSON of everything that goes wrong, the same at every endpoint.
 
 use std::fmt;
+use std::time::Duration;
 
+use actix_web::dev::Payload;
 use actix_web::http::header::HeaderValue;
 use actix_web::http::{StatusCode, header};
-use actix_web::{Error, HttpRequest, HttpResponse, ResponseError, web};
+use actix_web::{Error, FromRequest, HttpRequest, HttpResponse, ResponseError, web};
+use futures::future::LocalBoxFuture;
 use serde_json::json;
+
+use crate::telemetry::metrics::HTTP_REFUSED;
 
 /// An error in the shape that consumers know from the feed port.
 #[derive(Debug)]
@@ -66,15 +71,46 @@ impl ResponseError for Failure {
     }
 }
 
+/// Time to send a body. Who sends one more slowly holds a connection for nothing.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A request's body as the framework read it, or failed to.
-pub(super) type Body = Result<web::Bytes, Error>;
+#[derive(Debug)]
+pub(super) struct Body(Result<web::Bytes, Failure>);
+
+impl FromRequest for Body {
+    type Error = Error;
+    type Future = LocalBoxFuture<'static, Result<Self, Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let read = tokio::time::timeout(BODY_TIMEOUT, web::Bytes::from_request(request, payload));
+        Box::pin(async move {
+            Ok(Self(match read.await {
+                Ok(Ok(bytes)) => Ok(bytes),
+                Ok(Err(failed)) => Err(unread(&failed)),
+                Err(_) => {
+                    metrics::counter!(HTTP_REFUSED, "reason" => "slow_body").increment(1);
+                    let words = format!("the body did not come within {} s", BODY_TIMEOUT.as_secs());
+                    Err(Failure::new(StatusCode::REQUEST_TIMEOUT, "BODY_TOO_SLOW", words))
+                }
+            }))
+        })
+    }
+}
 
 /// The body, if it could be read.
 pub(super) fn whole(body: Body) -> Result<web::Bytes, Failure> {
-    body.map_err(|failed| match failed.as_response_error().status_code() {
-        status @ StatusCode::PAYLOAD_TOO_LARGE => Failure::new(status, "BODY_TOO_BIG", failed.to_string()),
+    body.0
+}
+
+fn unread(failed: &Error) -> Failure {
+    match failed.as_response_error().status_code() {
+        status @ StatusCode::PAYLOAD_TOO_LARGE => {
+            metrics::counter!(HTTP_REFUSED, "reason" => "big_body").increment(1);
+            Failure::new(status, "BODY_TOO_BIG", failed.to_string())
+        }
         _ => Failure::bad_request(failed.to_string()),
-    })
+    }
 }
 
 /// For paths that do not exist.

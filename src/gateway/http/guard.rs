@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Version;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, ResponseError as _, web};
 
 use super::Shared;
 use super::answer::Failure;
+use super::seats::Seat;
 use crate::gateway::auth::{KeyInfo, Scope};
 use crate::gateway::origin::{Refusal, is_loopback_host};
+use crate::telemetry::metrics::HTTP_REFUSED;
 
 /// Sent with every answer: nothing here may be framed, guessed at or cached.
 const HEADERS: [(HeaderName, &str); 5] = [
@@ -28,8 +32,12 @@ pub(super) async fn guard<B: MessageBody>(
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, Error> {
     let shared = request.app_data::<web::Data<Shared>>().cloned();
+    let _serving = request.conn_data::<Seat>().map(Seat::serve);
     let checked = shared.map_or(Err(Refusal::NoHost), |shared| {
         let host = single(request.headers(), &header::HOST).map_err(|()| Refusal::NoHost)?;
+        // HTTP/2 has no such header, but says it in the request itself.
+        let authority = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
+        let host = host.or(authority.map(Authority::as_str));
         let origin = single(request.headers(), &header::ORIGIN).map_err(|()| Refusal::Origin)?;
         shared.rules.check(host, origin)
     });
@@ -37,6 +45,7 @@ pub(super) async fn guard<B: MessageBody>(
         Ok(()) => next.call(request).await?.map_into_left_body(),
         Err(refusal) => {
             tracing::debug!(path = request.path(), %refusal, "HTTP request refused");
+            refused(refusal.label());
             let failure = Failure::forbidden(refusal.to_string());
             request.into_response(failure.error_response()).map_into_right_body()
         }
@@ -68,12 +77,17 @@ pub(super) fn with_scope(
     shared: &Shared,
     scope: Scope,
 ) -> Result<Arc<KeyInfo>, Failure> {
-    let key = with_key(request, shared)?;
+    let key = with_key(request, shared).inspect_err(|_| refused("key"))?;
     if key.scopes.has(scope) {
         Ok(key)
     } else {
+        refused("scope");
         Err(Failure::forbidden(format!("the key {} lacks the scope {scope}", key.name)))
     }
+}
+
+fn refused(reason: &'static str) {
+    metrics::counter!(HTTP_REFUSED, "reason" => reason).increment(1);
 }
 
 /// The key of a request.
@@ -93,7 +107,11 @@ fn with_key(request: &HttpRequest, shared: &Shared) -> Result<Arc<KeyInfo>, Fail
 /// # Errors
 /// 401.
 pub(super) fn local_or_key(request: &HttpRequest, shared: &Shared) -> Result<(), Failure> {
-    if is_local(request) { Ok(()) } else { with_key(request, shared).map(drop) }
+    if is_local(request) {
+        Ok(())
+    } else {
+        with_key(request, shared).map(drop).inspect_err(|_| refused("key"))
+    }
 }
 
 /// Whether a request comes straight from this machine. A reverse proxy on it would make all the world look

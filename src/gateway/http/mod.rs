@@ -6,20 +6,19 @@ mod guard;
 mod health;
 mod instruments;
 mod openalgo;
+mod seats;
 mod status;
 #[cfg(test)]
 mod tests;
 
-use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::{Extensions, ServerHandle};
+use actix_web::dev::ServerHandle;
 use actix_web::middleware::{NormalizePath, from_fn};
-use actix_web::rt::net::TcpStream;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource, Route, web};
 use rustls::ServerConfig;
 use tokio::task::JoinHandle;
@@ -28,6 +27,7 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::gateway::auth::ConsumerKeys;
 use crate::gateway::control::{Control, Desk};
+use crate::gateway::http::seats::Seats;
 use crate::gateway::origin::HostRules;
 use crate::gateway::settings::Settings;
 use crate::market::{Calendar, MasterHandle};
@@ -36,10 +36,13 @@ use crate::telemetry::prometheus::Prometheus;
 
 /// No request has a body worth more; the largest are baskets of orders.
 const MAX_BODY: usize = 256 * 1024;
-/// Time to send the request's head.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections at once. The port is for a dashboard and a scraper, not for consumers.
-const MAX_CONNECTIONS: usize = 512;
+/// Time to send the request's head, and to shake hands under TLS.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection is kept for another request.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Connections beyond this are not even accepted. So many more than have a place that those which must
+/// give way do not keep others out while they end.
+const MAX_ACCEPTED: usize = 4096;
 
 /// What the port works with.
 pub struct Deps {
@@ -97,6 +100,7 @@ pub struct HttpHandle {
     server: ServerHandle,
     serving: JoinHandle<io::Result<()>>,
     upkeep: JoinHandle<()>,
+    watch: JoinHandle<()>,
 }
 
 /// Serves on `listener`, with one worker thread. Must be called inside a Tokio runtime.
@@ -124,6 +128,8 @@ pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
         started: Instant::now(),
     });
     let tls = deps.tls;
+    let seats = Seats::new(settings.max_http_connections, settings.max_http_connections_per_address);
+    let watch = tokio::spawn(Arc::clone(&seats).watch());
     let server = HttpServer::new(move || {
         App::new()
             .app_data(shared.clone())
@@ -159,9 +165,12 @@ pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
             .default_service(web::to(answer::not_found))
     })
     .workers(1)
-    .max_connections(MAX_CONNECTIONS)
+    .max_connections(MAX_ACCEPTED)
+    .max_connection_rate(MAX_ACCEPTED)
+    .tls_handshake_timeout(REQUEST_TIMEOUT)
     .client_request_timeout(REQUEST_TIMEOUT)
-    .on_connect(without_delay)
+    .keep_alive(KEEP_ALIVE)
+    .on_connect(move |connection, extensions| seats.on_connect(connection, extensions))
     .disable_signals()
     .shutdown_timeout(2);
     let server = match tls {
@@ -169,7 +178,7 @@ pub fn start(listener: TcpListener, deps: Deps) -> io::Result<HttpHandle> {
         Some(tls) => server.listen_rustls_0_23(listener, tls)?,
     };
     let server = server.run();
-    Ok(HttpHandle { addr, server: server.handle(), serving: tokio::spawn(server), upkeep })
+    Ok(HttpHandle { addr, server: server.handle(), serving: tokio::spawn(server), upkeep, watch })
 }
 
 /// Open to all: it says nothing but what this program offers.
@@ -194,15 +203,6 @@ fn other(allowed: &'static str) -> Route {
     web::to(move |request: HttpRequest| async move { answer::wrong_method(&request, allowed) })
 }
 
-/// actix leaves Nagle's algorithm on, which costs milliseconds per answer.
-fn without_delay(connection: &dyn Any, _: &mut Extensions) {
-    if let Some(socket) = connection.downcast_ref::<TcpStream>()
-        && let Err(error) = socket.set_nodelay(true)
-    {
-        tracing::debug!(%error, "TCP_NODELAY cannot be set");
-    }
-}
-
 impl HttpHandle {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
@@ -216,5 +216,6 @@ impl HttpHandle {
             tracing::warn!(%error, "HTTP server ended badly");
         }
         self.upkeep.abort();
+        self.watch.abort();
     }
 }
