@@ -51,25 +51,19 @@ impl Trust {
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| wrong(error.to_string()))?;
-        let config = match verifier {
+        let config = if let Some(verifier) = verifier {
             // rustls calls every verifier of one's own "dangerous"; this one trusts less than any other.
-            Some(verifier) => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
-            }
-            None => {
-                let mut roots = RootCertStore::empty();
-                match self {
-                    Self::Authorities(path) => {
-                        for certificate in certificates(path)? {
-                            roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
-                        }
-                    }
-                    _ => {
-                        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-                    }
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth()
+        } else {
+            let mut roots = RootCertStore::empty();
+            if let Self::Authorities(path) = self {
+                for certificate in certificates(path)? {
+                    roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
                 }
-                builder.with_root_certificates(roots).with_no_client_auth()
+            } else {
+                roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             }
+            builder.with_root_certificates(roots).with_no_client_auth()
         };
         Ok(Arc::new(config))
     }

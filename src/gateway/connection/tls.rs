@@ -27,7 +27,7 @@ impl TlsSocket {
 
     /// Who is to be woken.
     pub(super) fn wake(&mut self, waker: &Waker) {
-        self.waker = waker.clone();
+        self.waker.clone_from(waker);
     }
 
     /// Sends what is encrypted already. `false`: the socket is full, and the waker will be woken.

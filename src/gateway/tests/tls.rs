@@ -29,14 +29,14 @@ async fn consumer(rig: &Rig, trust: &Trust) -> Result<client::Client, client::Er
 
 #[tokio::test]
 async fn consumers_get_every_frame_and_an_orderly_end() {
+    // More than the sockets between them hold, so that ciphertext waits on its way.
+    const ROUNDS: i64 = 200;
     let mut rig = rig(|_| ()).await;
     let ca = Trust::Authorities(fixture("ca.pem"));
     let mut alice = consumer(&rig, &ca).await.unwrap();
     let names: Vec<_> = (0..INSTRUMENTS).map(|number| format!("S{number}")).collect();
     let names: Vec<_> = names.iter().map(|name| ("NSE", name.as_str())).collect();
     alice.subscribe(&names, Mode::Quote).await.unwrap();
-    // More than the sockets between them hold, so that ciphertext waits on its way.
-    const ROUNDS: i64 = 200;
     let reading = tokio::spawn(async move {
         let mut last = BTreeMap::new();
         let mut count = 0;
