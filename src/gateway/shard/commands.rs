@@ -163,7 +163,7 @@ impl Shard<'_> {
             member.encoding = if seq { Encoding::JsonSeq } else { Encoding::Json };
         }
         let seq = member.encoding != Encoding::Json;
-        let state = wished.state.unwrap_or(member.encoding == Encoding::Binary);
+        let state = wished.state == Some(true);
         member.state.listening = state.then(|| self.env.hub.listen_for_gaps());
         self.set_tells_state(slot, state);
         wishes.map(|_| Granted { conflated, seq, state })
