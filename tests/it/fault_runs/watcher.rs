@@ -202,6 +202,8 @@ async fn binary(url: &str, key: &str, names: &[String], book: &Mutex<Book>) -> R
                 let state = state.map(|s| format!("{s:?}").to_lowercase());
                 lock(book).note(json!({"type": "state", "state": state, "reason": reason, "name": name}));
             }
+            (What::Gap { .. }, name) => lock(book).note(json!({"type": "gap", "name": name})),
+            (What::GapClosed { .. }, name) => lock(book).note(json!({"type": "gap_closed", "name": name})),
             (other, name) => {
                 lock(book).note(json!({"type": "record", "what": format!("{other:?}"), "name": name}));
             }
