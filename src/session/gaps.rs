@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -28,6 +29,9 @@ const SETTLED_AFTER: i64 = 5;
 const UNNOTICED: i64 = 120;
 /// Missed minutes of one gap, whatever it spans: some days of any exchange.
 const MOST_MINUTES: usize = 3_000;
+/// Gaps that may wait to be filled. A feed that is lost more often than the broker's history answers makes
+/// no longer a row: what comes then is declared unfilled at once.
+const MOST_WAITING: usize = 32;
 /// The wall clock is looked at this often while a minute is not over.
 const NAP: Duration = Duration::from_secs(1);
 
@@ -114,12 +118,12 @@ fn missed_minutes(calendar: Calendar, segment: Segment, from: UnixNanos, to: Uni
 
 /// Tells of gaps and fills them, as long as the session lives.
 pub(crate) async fn run(shared: Arc<Shared>, tokens: TokenDesk) {
-    let (told, to_fill) = mpsc::unbounded_channel();
+    let (told, to_fill) = mpsc::channel(MOST_WAITING);
     // The next gap is told even while the one before is being filled.
     tokio::join!(announce(&shared, &told), fill_all(&shared, &tokens, to_fill));
 }
 
-async fn announce(shared: &Shared, to_fill: &mpsc::UnboundedSender<Gap>) {
+async fn announce(shared: &Shared, to_fill: &mpsc::Sender<Gap>) {
     let deps = &shared.deps;
     let mut number = 0;
     loop {
@@ -151,12 +155,23 @@ async fn announce(shared: &Shared, to_fill: &mpsc::UnboundedSender<Gap>) {
             let step = GapStep::Opened { instruments, reason: open.reason.into() };
             deps.hub.tell_gap(GapNews { id, from, to, step });
             // `fill_all` ends only with this.
-            let _ = to_fill.send(Gap { id, from, to, missed });
+            if let Err(TrySendError::Full(gap)) = to_fill.try_send(Gap { id, from, to, missed }) {
+                let reason = "too many gaps wait to be filled";
+                warn!(reason, instruments = gap.missed.len(), "a gap stays unfilled");
+                shared.meters.gap("unfilled");
+                let instruments = gap.missed.into_keys().collect();
+                deps.hub.tell_gap(GapNews {
+                    id,
+                    from,
+                    to,
+                    step: GapStep::Unfilled { instruments, reason: reason.into() },
+                });
+            }
         }
     }
 }
 
-async fn fill_all(shared: &Shared, tokens: &TokenDesk, mut gaps: mpsc::UnboundedReceiver<Gap>) {
+async fn fill_all(shared: &Shared, tokens: &TokenDesk, mut gaps: mpsc::Receiver<Gap>) {
     while let Some(gap) = gaps.recv().await {
         fill(shared, tokens, &gap).await;
     }
